@@ -1,0 +1,219 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/charmbracelet/lipgloss"
+)
+
+func (s *screen) client(b *Bench) {
+	c := b.Client
+	s.section("Client", "in "+Seconds(c.ElapsedSeconds))
+	counts := []string{Count(c.Succeeded) + " ok"}
+	failed := Count(c.Failed) + " failed (" + Percent(c.ErrorRatio) + ")"
+	if c.Failed > 0 {
+		failed = s.bad.Render(failed)
+	}
+	counts = append(counts, failed)
+	if c.Canceled > 0 {
+		counts = append(counts, Count(c.Canceled)+" canceled")
+	}
+	if c.Unsent > 0 {
+		counts = append(counts, s.warn.Render(Count(c.Unsent)+" due but not sent"))
+	}
+	s.fact("requests", strings.Join(counts, ", "))
+	s.fact("throughput", fmt.Sprintf("%s req/s, %s infer/s", Significant(c.RequestRatePerSecond), Significant(c.InferenceRatePerSecond)))
+	s.latencies(b)
+	for _, e := range c.Errors {
+		s.fact("error", fmt.Sprintf("%s × %s, first at %s: %s", s.bad.Render(Count(e.Count)), e.Class, Seconds(e.FirstAtSeconds), e.First))
+	}
+}
+
+func (s *screen) latencies(b *Bench) {
+	c := b.Client
+	rows := []struct {
+		label string
+		l     *Latency
+	}{
+		{"response", c.Response},
+		{"service", c.Service},
+		{"send lag", c.SendLag},
+		{"failed", c.FailedResponse},
+	}
+	header := fmt.Sprintf("  %-*s", labelWidth-2, "latency")
+	for _, h := range []string{"p50", "p90", "p95", "p99", "p99.9", "max"} {
+		header += fmt.Sprintf("%11s", h)
+	}
+	printed := false
+	for _, r := range rows {
+		if r.l == nil || r.l.Count == 0 {
+			continue
+		}
+		if !printed {
+			s.line("%s", s.label.Render(header))
+			printed = true
+		}
+		row := ""
+		for _, us := range []float64{r.l.P50US, r.l.P90US, r.l.P95US, r.l.P99US, r.l.P999US, r.l.MaxUS} {
+			row += padLeft(Microseconds(us), 11)
+		}
+		s.line("  %s%s", s.label.Render(fmt.Sprintf("%-*s", labelWidth-2, r.label)), row)
+	}
+	if !printed {
+		s.fact("latency", "none: no request was answered")
+	}
+}
+
+const barWidth = 30
+
+func (s *screen) server(b *Bench) {
+	v := b.Server
+	if v == nil {
+		return
+	}
+	s.section("Server", "from the statistics of "+plural(len(v.Pods), "Triton pod"))
+	text := fmt.Sprintf("%s ok, %s failed; %s inferences in %s executions", Count(v.Requests), Count(v.Failed), Count(v.Inferences), Count(v.Executions))
+	if v.CacheHits > 0 {
+		text += fmt.Sprintf("; %s cache hits", Count(v.CacheHits))
+	}
+	s.fact("requests", text)
+	switch {
+	case !v.Complete:
+		s.fact("", s.warn.Render("incomplete: ")+"a pod's counters were lost or reset, see below")
+	case v.ForeignRequests > 0:
+		s.fact("", s.warn.Render(Count(uint64(v.ForeignRequests))+" of them from other clients"))
+	}
+	if len(v.Batches) > 0 {
+		var sizes []string
+		for _, x := range v.Batches {
+			sizes = append(sizes, fmt.Sprintf("%d: %s", x.Size, Percent(float64(x.Executions)/float64(v.Executions))))
+		}
+		s.fact("batch", fmt.Sprintf("average %s; size: share of executions  %s", Significant(v.AverageBatch), strings.Join(sizes, "  ")))
+	}
+	for _, p := range v.Pods {
+		if p.Problem != "" {
+			s.fact("pod", s.warn.Render(p.Name)+": "+p.Problem)
+		}
+	}
+	if v.Requests == 0 {
+		return
+	}
+	s.section("Where a request's time goes", "mean per successful request")
+	parts := []struct {
+		name string
+		us   float64
+	}{
+		{"queue", v.QueueUS},
+		{"compute input", v.ComputeInputUS},
+		{"compute infer", v.ComputeInferUS},
+		{"compute output", v.ComputeOutputUS},
+		{"server overhead", v.OverheadUS},
+	}
+	if v.OutsideUS != nil {
+		parts = append(parts, struct {
+			name string
+			us   float64
+		}{"network, tunnel", *v.OutsideUS})
+	}
+	total := 0.0
+	for _, p := range parts {
+		total += max(0, p.us)
+	}
+	for _, p := range parts {
+		share := 0.0
+		if total > 0 {
+			share = max(0, p.us) / total
+		}
+		s.line("  %s%s%s  %s", s.label.Render(fmt.Sprintf("%-17s", p.name)), padLeft(Microseconds(p.us), 10), padLeft(Percent(share), 9), bar(share))
+	}
+}
+
+func bar(share float64) string {
+	eighths := int(share*barWidth*8 + 0.5)
+	partial := []string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}
+	return strings.Repeat("█", eighths/8) + partial[eighths%8]
+}
+
+func (s *screen) gpu(b *Bench) {
+	g := b.GPU
+	if g == nil || len(g.Devices) == 0 && len(g.Gaps) == 0 {
+		return
+	}
+	note := g.Source
+	if g.IntervalSeconds > 0 {
+		note += ", every " + Seconds(g.IntervalSeconds)
+	}
+	s.section("GPU", note)
+	for _, d := range g.Devices {
+		name := d.Product
+		if d.Index != "" {
+			name = "GPU " + d.Index + " " + name
+		}
+		name = strings.TrimSpace(name + " " + d.UUID)
+		if d.Node != "" {
+			name += " on " + d.Node
+		}
+		for _, l := range fold(name, Width-2) {
+			s.line("  %s", l)
+		}
+		if d.Insufficient {
+			s.fact("", s.warn.Render(fmt.Sprintf("insufficient samples (n=%d, every %s)", d.Samples, Seconds(g.IntervalSeconds))))
+			continue
+		}
+		s.fact("utilisation", fmt.Sprintf("average %s, peak %s  (n=%d)", known(d.UtilizationAverage, Percent), known(d.UtilizationPeak, Percent), d.Samples))
+		s.fact("memory", fmt.Sprintf("%s of %s used", known(d.MemoryUsedBytes, Bytes), known(d.MemoryTotalBytes, Bytes)))
+		s.fact("power", fmt.Sprintf("average %s, peak %s; temperature peak %s", known(d.PowerAverageW, unit("W")), known(d.PowerPeakW, unit("W")), known(d.TemperaturePeakC, unit("°C"))))
+		s.fact("energy", fmt.Sprintf("%s, %s per inference", known(d.EnergyJ, unit("J")), known(d.EnergyPerInference, unit("J"))))
+	}
+	for _, gap := range g.Gaps {
+		s.fact("gap", s.warn.Render(gap))
+	}
+}
+
+func (s *screen) closing(b *Bench) {
+	if g := b.Grafana; g != nil {
+		s.section("Grafana", "")
+		s.line("  %s", g.URL)
+		if g.Reach != "" {
+			s.line("  %s", s.label.Render("reach it by: ")+g.Reach)
+		}
+	}
+	if len(b.Missing) > 0 {
+		s.section("Missing from this report", "")
+		for _, m := range b.Missing {
+			s.bullet(s.warn.Render("!"), m.Part+": "+m.Why)
+			if m.Fix != "" {
+				s.bullet(" ", "mend it by: "+m.Fix)
+			}
+		}
+	}
+	if len(b.Notes) > 0 {
+		s.section("Notes", "")
+		for _, n := range b.Notes {
+			s.bullet("·", n)
+		}
+	}
+}
+
+func known(v *float64, format func(float64) string) string {
+	if v == nil {
+		return "unknown"
+	}
+	return format(*v)
+}
+
+func unit(u string) func(float64) string {
+	return func(v float64) string { return Significant(v) + " " + u }
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func padLeft(text string, width int) string {
+	return strings.Repeat(" ", max(0, width-lipgloss.Width(text))) + text
+}
