@@ -1,0 +1,85 @@
+# kubectl-triton: build, test, demonstrate. Only Go is needed; everything else
+# is built from Go modules at the versions that the two go.mod files pin.
+
+SHELL       := /bin/bash
+.DEFAULT_GOAL := build
+
+BIN         := bin
+# The same flags everywhere, so that plugin, sandbox and tests share one build
+# cache. GOGC trades memory for a shorter cold build of Kubernetes.
+export GOFLAGS := -trimpath -buildvcs=false
+GO          := CGO_ENABLED=0 GOGC=400 go
+LDFLAGS     := -s -w
+KUBERNETES  := v1.37.2
+# Helm charts and clients refuse an API server whose version they can't parse.
+VERSION_PKG := k8s.io/component-base/version
+KUBE_FLAGS  := $(LDFLAGS) -X $(VERSION_PKG).gitVersion=$(KUBERNETES) -X $(VERSION_PKG).gitMajor=1 -X $(VERSION_PKG).gitMinor=37
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+WORKLOADS   := tritonserver dcgm-exporter grafana
+LIBRARIES   := ./pkg/...
+
+.PHONY: FORCE build sandbox workloads kubectl demo test unit e2e race vet lint benchmark generate clean
+
+## build: the plugin
+build:
+	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/kubectl-triton ./cmd/kubectl-triton
+
+## sandbox: a control plane with nodes, Triton, GPUs, Prometheus and Grafana on this machine
+sandbox: $(BIN)/sandbox workloads $(BIN)/prometheus
+
+$(BIN)/sandbox: FORCE
+	cd sandbox && $(GO) build -ldflags "$(KUBE_FLAGS)" -o ../$@ ./cmd/sandbox
+
+workloads:
+	cd sandbox && $(GO) build -ldflags "$(LDFLAGS)" -o ../$(BIN)/ $(addprefix ./cmd/,$(WORKLOADS))
+
+# Service discovery other than Kubernetes' is left out.
+$(BIN)/prometheus: FORCE
+	cd sandbox && $(GO) build -ldflags "$(LDFLAGS)" -tags remove_all_sd,enable_kubernetes_sd,netgo -o ../$@ github.com/prometheus/prometheus/cmd/prometheus
+
+## kubectl: the stock client, for the tests and for a look around
+kubectl:
+	cd sandbox && $(GO) build -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
+
+FORCE:
+
+## demo: build everything, start the sandbox, run the main job, print its summary
+demo:
+	@./hack/demo.sh
+
+## test: everything; unit tests first, then end to end on the sandbox
+test: unit e2e
+
+unit:
+	$(GO) test ./cmd/... ./pkg/...
+	cd sandbox && $(GO) test ./...
+
+e2e: build sandbox kubectl
+	cd sandbox && $(GO) test -tags e2e -count=1 -timeout 20m ./cluster/... ./node/...
+	$(GO) test -tags e2e -count=1 -timeout 30m ./test/e2e/...
+
+## race: the libraries under the race detector (needs a C compiler)
+race:
+	CGO_ENABLED=1 go test -race $(LIBRARIES)
+	cd sandbox && CGO_ENABLED=1 go test -race ./workload/... ./gpu/... ./grafana/... ./triton/...
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
+	cd sandbox && $(GO) vet ./... && $(GO) vet -tags e2e ./...
+
+## lint: golangci-lint with .golangci.yaml
+lint:
+	$(GO) run $(GOLANGCI) run ./...
+	cd sandbox && $(GO) run $(GOLANGCI) run --config ../.golangci.yaml ./...
+
+## benchmark: measure the tunnel and the engine, write docs/benchmarks.md
+benchmark: build sandbox kubectl
+	$(GO) test -tags benchmark -count=1 -timeout 30m -run Benchmarks ./test/benchmark/...
+
+generate:
+	go generate ./...
+
+clean:
+	rm -rf $(BIN)
