@@ -97,13 +97,12 @@ type Load struct {
 // Tunnel is the path's own cost, measured before the load with requests to the
 // server's liveness endpoint.
 type Tunnel struct {
-	RoundTripP50US        float64 `json:"round_trip_p50_us"`
-	RoundTripP99US        float64 `json:"round_trip_p99_us"`
-	RoundTripSamples      uint64  `json:"round_trip_samples"`
-	CeilingPerSecond      float64 `json:"ceiling_requests_per_second"`
-	CeilingConcurrency    int     `json:"ceiling_concurrency"`
-	CeilingUsedRatio      float64 `json:"ceiling_used_ratio"`
-	CeilingAppliesToBytes int     `json:"ceiling_applies_to_bytes"`
+	RoundTripP50US     float64 `json:"round_trip_p50_us"`
+	RoundTripP99US     float64 `json:"round_trip_p99_us"`
+	RoundTripSamples   uint64  `json:"round_trip_samples"`
+	CeilingPerSecond   float64 `json:"ceiling_requests_per_second"`
+	CeilingConcurrency int     `json:"ceiling_concurrency"`
+	CeilingUsedRatio   float64 `json:"ceiling_used_ratio"`
 }
 
 // Verdict is the judgement in one line, what it rests on and what to try next.

@@ -89,7 +89,7 @@ func (s *screen) server(b *Bench) {
 		for _, x := range v.Batches {
 			sizes = append(sizes, fmt.Sprintf("%d: %s", x.Size, Percent(float64(x.Executions)/float64(v.Executions))))
 		}
-		s.fact("batch", fmt.Sprintf("average %s; size: share of executions  %s", Significant(v.AverageBatch), strings.Join(sizes, "  ")))
+		s.fact("batch", fmt.Sprintf("average %s; share of executions by size: %s", Significant(v.AverageBatch), strings.Join(sizes, ", ")))
 	}
 	for _, p := range v.Pods {
 		if p.Problem != "" {

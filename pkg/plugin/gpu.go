@@ -1,0 +1,202 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
+	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+)
+
+const (
+	prometheusTimeout = 5 * time.Second
+	// gpuWait bounds the wait for the last samples after the test.
+	gpuWait      = 20 * time.Second
+	tritonMetric = 8002
+)
+
+// gpuWatch reads what the GPUs of the loaded pods do: from Prometheus over the
+// test's window, else from its own samples of the pods' metrics.
+type gpuWatch struct {
+	prometheus    *metrics.Prometheus
+	prometheusErr error
+	sampler       *metrics.Sampler
+	selector      metrics.GPUSelector
+	sources       []string
+}
+
+// newGPUWatch finds Prometheus, the exporters on the nodes of the Triton pods,
+// and which GPUs those pods hold.
+func newGPUWatch(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *BenchOptions, pods []corev1.Pod) *gpuWatch {
+	w := &gpuWatch{}
+	w.prometheus, w.prometheusErr = findPrometheus(ctx, c, dialer, o)
+	var sources []metrics.Source
+	var nodes []string
+	for _, p := range pods {
+		w.selector.Pods = append(w.selector.Pods, metrics.NamespacedName{Namespace: p.Namespace, Name: p.Name})
+		nodes = append(nodes, p.Spec.NodeName)
+		port, ok := containerPort(&p, []string{"metrics", "metrics-inference-server"}, tritonMetric)
+		if !ok {
+			port = tritonMetric
+		}
+		sources = append(sources, metricsSource(dialer, &p, port))
+	}
+	for _, p := range c.exporterPods(ctx, o.StackNamespace) {
+		port, ok := containerPort(&p, []string{"metrics", "gpu-metrics"}, 9400)
+		if ok && podReady(&p) && slices.Contains(nodes, p.Spec.NodeName) {
+			sources = append(sources, metricsSource(dialer, &p, port))
+		}
+	}
+	w.selector.UUIDs = heldGPUs(ctx, sources[:len(pods)])
+	w.sampler = metrics.NewSampler(sources...)
+	return w
+}
+
+func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *BenchOptions) (*metrics.Prometheus, error) {
+	ctx, cancel := context.WithTimeout(ctx, prometheusTimeout)
+	defer cancel()
+	if o.NoPrometheus {
+		return nil, errors.New("--no-prometheus was given")
+	}
+	var p *metrics.Prometheus
+	var err error
+	if o.PrometheusURL != "" {
+		p, err = metrics.NewPrometheus(o.PrometheusURL, http.DefaultTransport)
+	} else {
+		var svc stackService
+		svc, err = c.findStackService(ctx, o.StackNamespace, prometheusService())
+		if err != nil {
+			return nil, err
+		}
+		endpoint := dialer.Service(svc.namespace, svc.name, svc.port)
+		p, err = metrics.NewPrometheus("http://prometheus", transport(endpoint.DialContext))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Ready(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// exporterPods lists the dcgm-exporter pods of the chart and of the GPU
+// Operator; without permission to look there are none.
+func (c *cluster) exporterPods(ctx context.Context, namespace string) []corev1.Pod {
+	for _, where := range []struct{ namespace, selector string }{
+		{namespace, "app.kubernetes.io/name=dcgm-exporter"},
+		{"gpu-operator", "app=nvidia-dcgm-exporter"},
+	} {
+		list, err := c.client.CoreV1().Pods(where.namespace).List(ctx, metav1.ListOptions{LabelSelector: where.selector})
+		if err == nil && len(list.Items) > 0 {
+			return list.Items
+		}
+	}
+	return nil
+}
+
+func metricsSource(dialer *portforward.Dialer, p *corev1.Pod, port int32) metrics.Source {
+	endpoint := dialer.Pod(p.Namespace, p.Name, fmt.Sprint(port))
+	client := httpClient(endpoint.DialContext)
+	return metrics.Source{
+		Name: "pod " + p.Name,
+		Fetch: func(ctx context.Context) (io.ReadCloser, error) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://metrics/metrics", nil)
+			if err != nil {
+				return nil, err
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				return nil, err
+			}
+			if resp.StatusCode != http.StatusOK {
+				resp.Body.Close()
+				return nil, fmt.Errorf("it answered %s", resp.Status)
+			}
+			return resp.Body, nil
+		},
+	}
+}
+
+// heldGPUs reads the GPU UUIDs that the Triton pods themselves report.
+func heldGPUs(ctx context.Context, sources []metrics.Source) []string {
+	ctx, cancel := context.WithTimeout(ctx, prometheusTimeout)
+	defer cancel()
+	var uuids []string
+	for _, s := range sources {
+		body, err := s.Fetch(ctx)
+		if err != nil {
+			continue
+		}
+		readings, err := metrics.ParseGPUs(body)
+		body.Close()
+		if err != nil {
+			continue
+		}
+		for _, r := range readings {
+			if r.UUID != "" && !slices.Contains(uuids, r.UUID) {
+				uuids = append(uuids, r.UUID)
+			}
+		}
+	}
+	return uuids
+}
+
+// start begins to sample; the samples are the fall-back for a Prometheus that
+// is missing, or dies during the test.
+func (w *gpuWatch) start(ctx context.Context) { w.sampler.Start(ctx) }
+
+// stop ends the sampling and waits for what is under way.
+func (w *gpuWatch) stop() { w.sampler.Stop() }
+
+// window returns the GPUs' figures between begin and end and, when they did not
+// come from Prometheus, why.
+func (w *gpuWatch) window(ctx context.Context, begin, end time.Time) (metrics.GPUWindow, error) {
+	err := w.prometheusErr
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, gpuWait)
+		defer cancel()
+		var window metrics.GPUWindow
+		if window, err = w.prometheus.GPUWindow(ctx, w.selector, begin, end); err == nil && len(window.GPUs) > 0 {
+			return window, nil
+		}
+		if err == nil {
+			err = errors.New("Prometheus has no GPU series for these pods in the test's window: it does not scrape a DCGM exporter or Triton's metrics port") //nolint:staticcheck // a product's name
+		}
+	}
+	return w.sampler.GPUWindow(w.selector, begin, end), err
+}
+
+// gpuReport turns a window into the report's form. The energy per inference of a
+// GPU is its energy in the window over all inferences of the test.
+func gpuReport(window metrics.GPUWindow, inferences uint64) *report.GPU {
+	g := &report.GPU{Source: window.Source, IntervalSeconds: window.Interval.Seconds(), Gaps: window.Gaps}
+	for _, d := range window.GPUs {
+		device := report.GPUDevice{
+			UUID: d.UUID, Index: d.Index, Product: d.Model, Node: d.Node, Pod: d.Pod,
+			Samples: d.Samples, Insufficient: d.Insufficient,
+			MemoryTotalBytes: d.MemoryTotalBytes,
+		}
+		if !d.Insufficient {
+			device.UtilizationAverage, device.UtilizationPeak = d.UtilizationAvg, d.UtilizationPeak
+			device.MemoryUsedBytes = d.MemoryUsedPeakBytes
+			device.PowerAverageW, device.PowerPeakW = d.PowerAvgW, d.PowerPeakW
+			device.TemperaturePeakC, device.EnergyJ = d.TemperaturePeakC, d.EnergyJ
+			if d.EnergyJ != nil && inferences > 0 {
+				perInference := *d.EnergyJ / float64(inferences)
+				device.EnergyPerInference = &perInference
+			}
+		}
+		g.Devices = append(g.Devices, device)
+	}
+	return g
+}

@@ -1,0 +1,211 @@
+package plugin
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/charmbracelet/lipgloss"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
+	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
+	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+)
+
+// print writes the result in the form that -o asks for.
+func (o *BenchOptions) print(r *report.Bench) error {
+	switch o.Output {
+	case "json":
+		return report.JSON(o.Out, r)
+	case "yaml":
+		return report.YAML(o.Out, r)
+	default:
+		return report.Text(o.Out, lipgloss.NewRenderer(o.Out), r)
+	}
+}
+
+// describe is the test in one line, for the annotation.
+func (t *loadTest) describe() string {
+	l := t.options.load
+	text := fmt.Sprintf("model %s, %s, batch %d, ", t.metadata.Name, t.options.Protocol, t.spec.BatchSize())
+	if l.Concurrency > 0 {
+		text += fmt.Sprintf("%d in flight", l.Concurrency)
+	} else {
+		text += report.Significant(l.RatePerSecond) + " req/s " + string(l.Arrival)
+	}
+	return text
+}
+
+func (t *loadTest) tags() []string {
+	return append([]string{"kubectl-triton", "loadtest", "model:" + t.metadata.Name, "namespace:" + t.service.Namespace}, t.options.Tags...)
+}
+
+// report turns the client's result and the configuration into the report.
+func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *report.Tunnel) *report.Bench {
+	o := t.options
+	r := &report.Bench{
+		Schema:      report.BenchSchema,
+		ToolVersion: Version(),
+		StartTime:   begin.UTC(),
+		EndTime:     end.UTC(),
+		Interrupted: result.Interrupted,
+		Target: report.Target{
+			Context: t.cluster.context, Namespace: t.service.Namespace, Service: t.service.Name,
+			Model: t.metadata.Name, ModelVersion: o.ModelVersion, Platform: t.metadata.Platform, TritonVersion: t.server.Version,
+		},
+		Path:    report.Path{Kind: "API server port-forward", Transport: transportName(o.transport), PodsLoaded: 1},
+		Request: t.describeRequest(),
+		Load: report.Load{
+			Mode: "closed", Concurrency: o.load.Concurrency,
+			DurationSeconds: o.load.Duration.Seconds(), Requests: o.load.Requests,
+			WarmupSeconds: o.Warmup.Seconds(), TimeoutSeconds: o.Timeout.Seconds(),
+		},
+		Tunnel: tunnel,
+		Client: describeClient(result),
+	}
+	if o.load.RatePerSecond > 0 {
+		r.Load.Mode, r.Load.Arrival = "open", string(o.load.Arrival)
+		r.Load.RequestRatePerSecond, r.Load.MaxInFlight = o.load.RatePerSecond, o.load.MaxInFlight
+	}
+	r.Target.Pods = describePods(t.pods, nil, map[string]bool{t.pod.UID: true})
+	for _, p := range t.pods {
+		if podReady(&p) {
+			r.Path.PodsReady++
+		}
+	}
+	if tunnel != nil && tunnel.CeilingPerSecond > 0 {
+		tunnel.CeilingUsedRatio = r.Client.RequestRatePerSecond / tunnel.CeilingPerSecond
+	}
+	return r
+}
+
+func transportName(t portforward.Transport) string {
+	if t == portforward.TransportWebSocket {
+		return "WebSocket"
+	}
+	return "SPDY"
+}
+
+func (t *loadTest) describeRequest() report.Request {
+	r := report.Request{
+		Protocol: "HTTP", Encoding: t.options.Encoding, BatchSize: t.spec.BatchSize(), SizeBytes: t.spec.BytesPerRequest(),
+		Data: t.options.InputData, Seed: t.options.Seed, AssumedShapes: t.spec.Assumed(),
+	}
+	if t.options.Protocol == "grpc" {
+		r.Protocol, r.Encoding = "gRPC", "protobuf"
+	}
+	for _, x := range t.spec.Tensors() {
+		r.Inputs = append(r.Inputs, report.Tensor{Name: x.Name, Datatype: string(x.Datatype), Shape: x.Shape})
+	}
+	return r
+}
+
+// describePods joins the pods of before and after the test.
+func describePods(before, after []corev1.Pod, loaded map[string]bool) []report.Pod {
+	var pods []report.Pod
+	seen := map[string]bool{}
+	for _, p := range append(append([]corev1.Pod{}, before...), after...) {
+		uid := string(p.UID)
+		if seen[uid] {
+			continue
+		}
+		seen[uid] = true
+		pods = append(pods, report.Pod{Name: p.Name, UID: uid, Node: p.Spec.NodeName, Ready: podReady(&p), Loaded: loaded[uid]})
+	}
+	return pods
+}
+
+func describeClient(r *bench.Result) report.Client {
+	c := report.Client{
+		ElapsedSeconds: r.Elapsed.Seconds(),
+		Sent:           r.Issued, Succeeded: r.Completed, Failed: r.Failed, Canceled: r.Canceled, Unsent: r.Unsent,
+		RequestRatePerSecond: r.RequestRate(), InferenceRatePerSecond: r.InferenceRate(), Inferences: r.Inferences,
+		MaxInFlightReached: r.MaxInFlightReached,
+		Response:           describeLatency(r.Response),
+		Service:            describeLatency(r.Service),
+		FailedResponse:     describeLatency(r.FailedResponse),
+	}
+	if r.Load.RatePerSecond > 0 {
+		c.SendLag = describeLatency(r.SendLag)
+	}
+	if finished := r.Completed + r.Failed; finished > 0 {
+		c.ErrorRatio = float64(r.Failed) / float64(finished)
+	}
+	for _, e := range r.Errors {
+		c.Errors = append(c.Errors, report.Error{Class: e.Class, Count: e.Count, First: e.First, FirstAtSeconds: e.FirstAt.Seconds()})
+	}
+	for _, s := range r.Series {
+		c.Series = append(c.Series, report.Interval{
+			StartSeconds: s.Start.Seconds(), WidthSeconds: s.Width.Seconds(), Succeeded: s.Completed, Failed: s.Failed,
+			P50US: microseconds(s.P50), P99US: microseconds(s.P99), MaxUS: microseconds(s.Max),
+		})
+	}
+	return c
+}
+
+func describeLatency(l bench.Latency) *report.Latency {
+	if l.Count() == 0 {
+		return nil
+	}
+	q := func(x float64) float64 { return microseconds(l.Quantile(x)) }
+	return &report.Latency{
+		Count: uint64(l.Count()), MeanUS: microseconds(l.Mean()), MinUS: microseconds(l.Min()),
+		P50US: q(0.5), P90US: q(0.9), P95US: q(0.95), P99US: q(0.99), P999US: q(0.999), MaxUS: microseconds(l.Max()),
+	}
+}
+
+func (t *loadTest) reportGPU(r *report.Bench, window metrics.GPUWindow, prometheusErr error) {
+	if prometheusErr != nil && !t.options.NoPrometheus {
+		t.miss("GPU figures from Prometheus", prometheusErr, t.prometheusFix())
+	}
+	if len(window.GPUs) == 0 {
+		t.miss("GPU figures", fmt.Errorf("neither a DCGM exporter nor Triton's own metrics show a GPU of pod %s", t.pod.Name), "")
+	}
+	inferences := r.Client.Inferences
+	r.GPU = gpuReport(window, inferences)
+}
+
+func (t *loadTest) prometheusFix() string {
+	if t.options.PrometheusURL != "" {
+		return "check --prometheus-url"
+	}
+	return fmt.Sprintf("'kubectl -n %s get pods,services', or name a Prometheus with --stack-namespace or --prometheus-url; the figures above were sampled from the pods instead", t.options.StackNamespace)
+}
+
+func (t *loadTest) judge(r *report.Bench, result *bench.Result) {
+	facts := bench.Facts{Result: result}
+	if r.Tunnel != nil {
+		facts.Tunnel = &bench.TunnelFacts{RoundTrip: duration(r.Tunnel.RoundTripP50US), CeilingPerSecond: r.Tunnel.CeilingPerSecond}
+	}
+	if s := r.Server; s != nil && s.Requests > 0 {
+		facts.Server = &bench.ServerFacts{
+			Queue: duration(s.QueueUS), ComputeInput: duration(s.ComputeInputUS), ComputeInfer: duration(s.ComputeInferUS), ComputeOutput: duration(s.ComputeOutputUS),
+			AverageBatch: s.AverageBatch, MaxBatchSize: t.config.MaxBatchSize, BatchSize: t.spec.BatchSize(),
+			DynamicBatching: t.config.DynamicBatching != nil, GPUUtilization: utilization(r.GPU),
+		}
+	}
+	v := bench.Judge(facts)
+	r.Verdict = report.Verdict{Kind: string(v.Kind), Summary: v.Summary, Evidence: v.Evidence, Next: v.Next}
+}
+
+// utilization is the mean over the GPUs with enough samples.
+func utilization(g *report.GPU) *float64 {
+	if g == nil {
+		return nil
+	}
+	sum, n := 0.0, 0
+	for _, d := range g.Devices {
+		if d.UtilizationAverage != nil {
+			sum += *d.UtilizationAverage
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	mean := sum / float64(n)
+	return &mean
+}
+
+func duration(us float64) time.Duration { return time.Duration(us * float64(time.Microsecond)) }
