@@ -161,8 +161,10 @@ func (c *ControlPlane) prepare() error {
 	return nil
 }
 
-func (c *ControlPlane) pki() string                  { return filepath.Join(c.dir, "pki") }
-func (c *ControlPlane) componentsKubeconfig() string { return filepath.Join(c.pki(), "components.kubeconfig") }
+func (c *ControlPlane) pki() string { return filepath.Join(c.dir, "pki") }
+func (c *ControlPlane) componentsKubeconfig() string {
+	return filepath.Join(c.pki(), "components.kubeconfig")
+}
 
 func (c *ControlPlane) apiServerArgs() []string {
 	file := func(name string) string { return filepath.Join(c.pki(), name) }
