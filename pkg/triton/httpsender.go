@@ -1,0 +1,163 @@
+package triton
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+)
+
+// HTTPOptions of a sender.
+type HTTPOptions struct {
+	// Binary sends tensors as binary data and asks for such answers; otherwise
+	// both are JSON.
+	Binary bool
+	// Host of the requests' Host header; empty means "triton".
+	Host string
+	// Timeout of one request, besides the deadline of its context; 0 is none.
+	Timeout time.Duration
+}
+
+// httpSender keeps one connection alive. It writes HTTP/1.1 itself: net/http
+// costs about twice the CPU time per request, which a load generator's own
+// machine doesn't have to give.
+type httpSender struct {
+	dial    DialFunc
+	host    string
+	timeout time.Duration
+	request request
+	encoder *httpRequest
+	checker replyChecker
+	answer  httpResponse
+
+	conn   net.Conn
+	reader *bufio.Reader
+	bytes  []byte
+}
+
+// NewHTTPSender returns a sender that dials on its first request, and again
+// after an error or when the server closed the connection: that request's time
+// then includes the connecting.
+func NewHTTPSender(dial DialFunc, spec *RequestSpec, opts HTTPOptions) (Sender, error) {
+	if spec.decoupled {
+		return nil, &RequestError{Model: spec.model, Problem: "it is decoupled (any number of responses per request), which Triton's HTTP endpoint does not support", Hint: "use gRPC"}
+	}
+	if !opts.Binary {
+		if err := spec.checkJSONEncoding(); err != nil {
+			return nil, err
+		}
+	}
+	host := opts.Host
+	if host == "" {
+		host = "triton"
+	}
+	return &httpSender{
+		dial: dial, host: host, timeout: opts.Timeout,
+		request: request{spec: spec},
+		encoder: newHTTPRequest(spec, host, opts.Binary),
+		checker: replyChecker{spec: spec},
+		reader:  bufio.NewReaderSize(nil, 16<<10),
+	}, nil
+}
+
+func (s *httpSender) Prepare(seq uint64) {
+	variant, step, built := s.request.choose(seq)
+	if !built {
+		s.bytes = s.encoder.build(seq, variant, step)
+	}
+}
+
+func (s *httpSender) Send(ctx context.Context, seq uint64) (Reply, error) {
+	s.Prepare(seq)
+	if s.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+	}
+	err := s.exchange(ctx)
+	s.request.sent(err != nil)
+	if err != nil {
+		return Reply{}, err
+	}
+	return Reply{Inferences: s.request.spec.batch, Bytes: len(s.answer.body), Responses: 1}, nil
+}
+
+func (s *httpSender) exchange(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return networkError(ctx, err, ClassCanceled)
+	}
+	if s.conn == nil {
+		conn, err := s.dial(ctx, "tcp", s.host)
+		if err != nil {
+			return networkError(ctx, err, ClassConnect)
+		}
+		s.conn = conn
+		s.reader.Reset(conn)
+	}
+	release, err := s.bound(ctx)
+	if err != nil {
+		s.drop()
+		return networkError(ctx, err, ClassConnectionLost)
+	}
+	_, writeErr := s.conn.Write(s.bytes)
+	// A server may answer and close before it has read the whole request, so
+	// that an answer counts more than a failed write.
+	started, err := s.answer.read(s.reader)
+	release()
+	if err != nil || writeErr != nil || s.answer.close || s.reader.Buffered() > 0 {
+		s.drop()
+	}
+	if err != nil {
+		var protocol *protocolError
+		switch {
+		case errors.As(err, &protocol):
+			return wrongAnswer("%s", protocol.problem)
+		case writeErr != nil && !started:
+			err = writeErr
+		}
+		return networkError(ctx, err, ClassConnectionLost)
+	}
+	if s.answer.status != http.StatusOK {
+		return &Error{Class: httpClass(s.answer.status), Status: s.answer.status, Message: errorMessage(s.answer.status, s.answer.body)}
+	}
+	return s.checker.check(s.answer.body, s.answer.headBytes)
+}
+
+// bound makes the context's end that of the connection's operations. release
+// has to be called once they are over.
+func (s *httpSender) bound(ctx context.Context) (release func(), err error) {
+	conn := s.conn
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if ctx.Done() == nil {
+		return func() {}, nil
+	}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !stop() {
+			// The deadline in the past must not hit the next request.
+			<-interrupted
+		}
+	}, nil
+}
+
+func (s *httpSender) drop() {
+	if s.conn != nil {
+		_ = s.conn.Close()
+		s.conn = nil
+	}
+}
+
+// Close frees the connection.
+func (s *httpSender) Close() error {
+	s.drop()
+	return nil
+}
