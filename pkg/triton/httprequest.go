@@ -19,11 +19,11 @@ type httpRequest struct {
 	buf         []byte
 	built       bool
 	builtForm   int
-	bodyAt      int // where the tensors begin in buf
-	sequenceAt  int // where the sequence's parameters begin in buf, if any
+	bodyAt      int    // where the tensors begin in buf
+	sequenceAt  int    // where the sequence's parameters begin in buf, if any
 	content     []byte // the JSON encoding's buffer, of which buf is a part
 	tensor      []byte // one tensor's binary data on its way into the JSON
-	constantFor int // the variant whose tensors buf holds, which never change; -1 for none
+	constantFor int    // the variant whose tensors buf holds, which never change; -1 for none
 }
 
 func newHTTPRequest(spec *RequestSpec, host string, binary bool) *httpRequest {

@@ -1,0 +1,112 @@
+package triton
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton/inferencepb"
+)
+
+// grpcStream is an open ModelStreamInfer call.
+type grpcStream struct {
+	call   grpc.BidiStreamingClient[inferencepb.ModelInferRequest, inferencepb.ModelStreamInferResponse]
+	cancel context.CancelFunc
+}
+
+// classStreamError is an error within a stream, which has no code of its own:
+// the stream goes on under status OK.
+const classStreamError = "grpc stream error"
+
+// streamed sends the request on the sender's stream and reads its responses up
+// to the final one.
+func (s *grpcSender) streamed(ctx context.Context) (Reply, error) {
+	if err := ctx.Err(); err != nil {
+		return Reply{}, networkError(ctx, err, ClassCanceled)
+	}
+	reply, err := s.exchangeOnStream(ctx)
+	if err != nil {
+		// What is left of this request's responses must not meet the next.
+		s.closeStream()
+	}
+	return reply, err
+}
+
+func (s *grpcSender) exchangeOnStream(ctx context.Context) (Reply, error) {
+	if s.stream == nil {
+		// The stream serves later requests too, so that only an interrupted
+		// request ends it, not the end of each one's context.
+		streamContext, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(ctx, cancel)
+		call, err := s.client.ModelStreamInfer(streamContext)
+		stop()
+		if err != nil {
+			cancel()
+			return Reply{}, grpcError(ctx, err, false)
+		}
+		s.stream = &grpcStream{call: call, cancel: cancel}
+	}
+	stop := context.AfterFunc(ctx, s.stream.cancel)
+	defer stop()
+	call := s.stream.call
+	// After io.EOF from Send, Recv has the reason.
+	if err := call.Send(s.message); err != nil && !errors.Is(err, io.EOF) {
+		return Reply{}, grpcError(ctx, err, false)
+	}
+	var reply Reply
+	for {
+		answer, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			return Reply{}, &Error{Class: ClassConnectionLost, Message: "the server ended the stream before the final response"}
+		}
+		if err != nil {
+			header, _ := call.Header()
+			return Reply{}, grpcError(ctx, err, len(header)+len(call.Trailer()) > 0)
+		}
+		reply.Bytes += proto.Size(answer)
+		final, err := s.checkStreamed(answer)
+		if err != nil {
+			return Reply{}, err
+		}
+		response := answer.GetInferResponse()
+		if len(response.GetOutputs()) > 0 || !final {
+			reply.Responses++
+		}
+		if final {
+			return reply, nil
+		}
+	}
+}
+
+// checkStreamed validates one response; the final one may be empty.
+func (s *grpcSender) checkStreamed(answer *inferencepb.ModelStreamInferResponse) (final bool, err error) {
+	if text := answer.GetErrorMessage(); text != "" {
+		return false, &Error{Class: classStreamError, Message: shorten(text)}
+	}
+	response := answer.GetInferResponse()
+	if response.GetId() != s.message.GetId() {
+		return false, wrongAnswer("a response is to request %q, not %q", shorten(response.GetId()), s.message.GetId())
+	}
+	final = response.GetParameters()[finalParameter].GetBoolParam()
+	if final && len(response.GetOutputs()) == 0 {
+		return true, nil
+	}
+	return final, s.request.spec.checkMessage(response)
+}
+
+func (s *grpcSender) closeStream() {
+	if s.stream == nil {
+		return
+	}
+	s.stream.cancel()
+	// The call's resources are free once it has reported its end.
+	for {
+		if _, err := s.stream.call.Recv(); err != nil {
+			break
+		}
+	}
+	s.stream = nil
+}
