@@ -1,0 +1,544 @@
+package portforward
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	spf "k8s.io/cri-streaming/pkg/streaming/portforward"
+	"k8s.io/klog/v2"
+)
+
+func TestMain(m *testing.M) {
+	// The kubelet's streaming server logs every refused connection.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
+
+// cluster is an API server and a node in this process: the REST calls that the
+// package makes, and port-forwards by the kubelet's own streaming server.
+type cluster struct {
+	t      testing.TB
+	server *httptest.Server
+	direct *httptest.Server // the node's endpoint, without TLS
+
+	mu       sync.Mutex
+	version  int
+	pods     map[string]*corev1.Pod
+	services map[string]*corev1.Service
+	watchers map[chan watchEvent]string
+	denied   map[string]bool   // "verb resource"
+	broken   map[string]int    // pod name → status of its port-forward upgrades
+	backends map[string]string // "pod:port" → address
+	tunnels  map[net.Conn]string
+	requests map[string]int // "verb resource" → count
+	noWS     bool
+	hang     chan struct{} // port-forward upgrades wait for it
+}
+
+type watchEvent struct {
+	Type   string      `json:"type"`
+	Object *corev1.Pod `json:"object"`
+}
+
+func newCluster(t testing.TB) *cluster {
+	checkLeaks(t)
+	c := &cluster{t: t,
+		pods: map[string]*corev1.Pod{}, services: map[string]*corev1.Service{}, watchers: map[chan watchEvent]string{},
+		denied: map[string]bool{}, broken: map[string]int{}, backends: map[string]string{}, tunnels: map[net.Conn]string{}, requests: map[string]int{},
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/namespaces/{ns}/services/{name}", c.getService)
+	mux.HandleFunc("GET /api/v1/namespaces/{ns}/pods/{name}", c.getPod)
+	mux.HandleFunc("GET /api/v1/namespaces/{ns}/pods", c.listPods)
+	mux.HandleFunc("/api/v1/namespaces/{ns}/pods/{name}/portforward", c.portForward)
+	c.direct = httptest.NewServer(mux)
+	c.server = httptest.NewTLSServer(mux)
+	t.Cleanup(func() {
+		c.killTunnels("")
+		c.server.CloseClientConnections()
+		c.server.Close()
+		c.direct.CloseClientConnections()
+		c.direct.Close()
+	})
+	return c
+}
+
+// checkLeaks fails the test if goroutines remain after all its other cleanups.
+// The SPDY library is used on the server's side only.
+func checkLeaks(t testing.TB) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		goleak.VerifyNone(t, before,
+			goleak.IgnoreAnyFunction("github.com/moby/spdystream.(*Connection).shutdown"),
+			goleak.IgnoreAnyFunction("github.com/moby/spdystream.(*Connection).shutdown.func1"),
+			goleak.IgnoreAnyFunction("k8s.io/cri-streaming/pkg/streaming/portforward.(*httpStreamHandler).monitorStreamPair"))
+	})
+}
+
+func (c *cluster) config() *rest.Config {
+	return &rest.Config{Host: c.server.URL, BearerToken: "secret", TLSClientConfig: rest.TLSClientConfig{
+
+		CAData: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.server.Certificate().Raw})}, QPS: -1}
+}
+
+func (c *cluster) dialer(transport Transport, change ...func(*Config)) *Dialer {
+	c.t.Helper()
+	config := Config{REST: c.config(), Transport: transport, Logf: c.t.Logf}
+	for _, f := range change {
+		f(&config)
+	}
+	d, err := New(config)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func (c *cluster) deny(verb, resource string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.denied[verb+" "+resource] = true
+}
+
+// allowed counts the request and answers as RBAC does if it is denied.
+func (c *cluster) allowed(w http.ResponseWriter, verb, resource, ns string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests[verb+" "+resource]++
+	if !c.denied[verb+" "+resource] {
+		return true
+	}
+	kind, _, _ := strings.Cut(resource, "/")
+	fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, kind,
+		fmt.Sprintf(`%s is forbidden: User "jane" cannot %s resource %q in API group "" in the namespace %q`, kind, verb, resource, ns))
+	return false
+}
+
+func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, kind, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
+		Code: int32(code), Reason: reason, Message: message, Details: &metav1.StatusDetails{Kind: kind}})
+}
+
+func reply(w http.ResponseWriter, object any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(object)
+}
+
+func (c *cluster) getService(w http.ResponseWriter, r *http.Request) {
+	if !c.allowed(w, "get", "services", r.PathValue("ns")) {
+		return
+	}
+	c.mu.Lock()
+	s := c.services[r.PathValue("ns")+"/"+r.PathValue("name")]
+	c.mu.Unlock()
+	if s == nil {
+		fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, "services", fmt.Sprintf("services %q not found", r.PathValue("name")))
+		return
+	}
+	reply(w, s)
+}
+
+func (c *cluster) getPod(w http.ResponseWriter, r *http.Request) {
+	if !c.allowed(w, "get", "pods", r.PathValue("ns")) {
+		return
+	}
+	c.mu.Lock()
+	p := c.pods[r.PathValue("ns")+"/"+r.PathValue("name")]
+	c.mu.Unlock()
+	if p == nil {
+		fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, "pods", fmt.Sprintf("pods %q not found", r.PathValue("name")))
+		return
+	}
+	reply(w, p)
+}
+
+func (c *cluster) listPods(w http.ResponseWriter, r *http.Request) {
+	ns := r.PathValue("ns")
+	field, err := fields.ParseSelector(r.URL.Query().Get("fieldSelector"))
+	if err != nil {
+		panic(err)
+	}
+	if r.URL.Query().Get("watch") != "" {
+		if c.allowed(w, "watch", "pods", ns) {
+			name, _ := field.RequiresExactMatch("metadata.name")
+			c.serveWatch(w, r, ns+"/"+name)
+		}
+		return
+	}
+	if !c.allowed(w, "list", "pods", ns) {
+		return
+	}
+	label, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	if err != nil {
+		panic(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, ListMeta: metav1.ListMeta{ResourceVersion: strconv.Itoa(c.version)}}
+	for _, p := range c.pods {
+		if p.Namespace == ns && label.Matches(labels.Set(p.Labels)) && field.Matches(fields.Set{"metadata.name": p.Name}) {
+			list.Items = append(list.Items, *p)
+		}
+	}
+	reply(w, list)
+}
+
+func (c *cluster) serveWatch(w http.ResponseWriter, r *http.Request, key string) {
+	events := make(chan watchEvent, 100)
+	from, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
+	c.mu.Lock()
+	c.watchers[events] = key
+	if p := c.pods[key]; p == nil {
+		events <- watchEvent{"DELETED", &corev1.Pod{TypeMeta: podType, ObjectMeta: metav1.ObjectMeta{Name: "x"}}}
+	} else if v, _ := strconv.Atoi(p.ResourceVersion); v > from {
+		events <- watchEvent{"MODIFIED", p}
+	}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.watchers, events)
+		c.mu.Unlock()
+	}()
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	w.(http.Flusher).Flush()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case e := <-events:
+			json.NewEncoder(w).Encode(e)
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+// PortForward is the node's part: it connects to the process behind a port.
+func (c *cluster) PortForward(_ context.Context, pod, _ string, port int32, stream io.ReadWriteCloser) error {
+	c.mu.Lock()
+	address := c.backends[fmt.Sprintf("%s:%d", pod, port)]
+	c.mu.Unlock()
+	if address == "" {
+		address = "127.0.0.1:1" // nothing listens on port 1
+	}
+	backend, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
+	up := make(chan struct{})
+	go func() {
+		defer close(up)
+		io.Copy(backend, stream)
+		backend.(*net.TCPConn).CloseWrite()
+	}()
+	_, err = io.Copy(stream, backend)
+	return err
+}
+
+// recorder notes the connection of an upgraded request, to kill it later.
+type recorder struct {
+	http.ResponseWriter
+	cluster *cluster
+	pod     string
+}
+
+func (r recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(r.ResponseWriter).Hijack()
+	if err == nil {
+		r.cluster.mu.Lock()
+		r.cluster.tunnels[conn] = r.pod
+		r.cluster.mu.Unlock()
+	}
+	return conn, rw, err
+}
+
+func (c *cluster) portForward(w http.ResponseWriter, r *http.Request) {
+	ns, name := r.PathValue("ns"), r.PathValue("name")
+	verb := "create"
+	if r.Method == http.MethodGet {
+		verb = "get"
+	}
+	if r.Header.Get("Authorization") != "Bearer secret" && r.Header.Get("X-Bridge") == "" {
+		fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "", "Unauthorized")
+		return
+	}
+	if !c.allowed(w, verb, "pods/portforward", ns) {
+		return
+	}
+	c.mu.Lock()
+	p, status, hang, noWS := c.pods[ns+"/"+name], c.broken[name], c.hang, c.noWS
+	c.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if p == nil {
+		fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, "pods", fmt.Sprintf("pods %q not found", name))
+		return
+	}
+	if status != 0 {
+		http.Error(w, "error dialing backend: dial tcp 10.0.0.1:10250: connect: no route to host", status)
+		return
+	}
+	rec := recorder{w, c, ns + "/" + name}
+	if websocket.IsWebSocketUpgrade(r) {
+		if noWS {
+			http.Error(w, "unable to upgrade: no WebSockets here", http.StatusBadRequest)
+			return
+		}
+		c.bridge(rec, r)
+		return
+	}
+	spf.ServePortForward(rec, r, c, name, string(p.UID), nil, time.Hour, 30*time.Second, []string{spf.ProtocolV1Name})
+}
+
+// bridge does what the API server does with a tunnelling WebSocket: it copies
+// bytes between it and a SPDY upgrade of the node.
+func (c *cluster) bridge(w http.ResponseWriter, r *http.Request) {
+	upgrader := websocket.Upgrader{Subprotocols: []string{"SPDY/3.1+portforward.k8s.io"}}
+	ws, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	near := portforward.NewTunnelingConnectionWithLogger(klog.Logger{}, ws)
+	defer near.Close()
+	far, err := net.Dial("tcp", c.direct.Listener.Addr().String())
+	if err != nil {
+		return
+	}
+	defer far.Close()
+	fmt.Fprintf(far, "POST %s HTTP/1.1\r\nHost: node\r\nX-Bridge: 1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\nContent-Length: 0\r\n\r\n", r.URL.Path)
+	reader := bufio.NewReader(far)
+	if response, err := http.ReadResponse(reader, nil); err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(far, near)
+		far.Close()
+	}()
+	io.Copy(near, reader)
+	near.Close()
+	<-done
+}
+
+var podType = metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}
+
+// setPod stores a pod and tells the watches.
+func (c *cluster) setPod(p *corev1.Pod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p = p.DeepCopy()
+	c.version++
+	p.TypeMeta = podType
+	p.ResourceVersion = strconv.Itoa(c.version)
+	key := p.Namespace + "/" + p.Name
+	c.pods[key] = p
+	c.tell(key, watchEvent{"MODIFIED", p})
+}
+
+func (c *cluster) tell(key string, e watchEvent) {
+	for events, of := range c.watchers {
+		if of == key {
+			events <- e
+		}
+	}
+}
+
+// deletePod removes a pod at once, as a force deletion does. Its tunnels stay:
+// on a real node, too, they outlive it for a moment.
+func (c *cluster) deletePod(ns, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := ns + "/" + name
+	p := c.pods[key].DeepCopy()
+	c.version++
+	p.ResourceVersion = strconv.Itoa(c.version)
+	delete(c.pods, key)
+	c.tell(key, watchEvent{"DELETED", p})
+}
+
+// killTunnels cuts the tunnels to a pod, or all.
+func (c *cluster) killTunnels(pod string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for conn, of := range c.tunnels {
+		if pod == "" || of == pod {
+			conn.Close()
+			delete(c.tunnels, conn)
+			n++
+		}
+	}
+	return n
+}
+
+func (c *cluster) count(request string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.requests[request]
+}
+
+// readyPod is a running pod of the test Service with Triton's ports.
+func readyPod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "triton", Name: name, UID: types.UID("uid-" + name), Labels: map[string]string{"app": "triton"}},
+		Spec: corev1.PodSpec{NodeName: "gpu-0", Containers: []corev1.Container{{Name: "triton", Ports: []corev1.ContainerPort{
+			{Name: "http-triton", ContainerPort: 8000}, {Name: "grpc-triton", ContainerPort: 8001}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}
+}
+
+func unready(p *corev1.Pod, reason string) *corev1.Pod {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: reason}}
+	return p
+}
+
+// service is svc/triton-infer with a numbered and a named target port.
+func service() *corev1.Service {
+	return &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{Kind: "Service", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "triton", Name: "triton-infer"},
+		Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.7", Selector: map[string]string{"app": "triton"}, Ports: []corev1.ServicePort{
+			{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8000)},
+			{Name: "grpc", Port: 8001, TargetPort: intstr.FromString("grpc-triton")},
+			{Name: "metrics", Port: 8002},
+		}},
+	}
+}
+
+func (c *cluster) setService(s *corev1.Service) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.services[s.Namespace+"/"+s.Name] = s
+}
+
+// listen runs handle for each connection to a port of a pod.
+func (c *cluster) listen(pod string, port int, handle func(net.Conn)) {
+	c.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	open := map[net.Conn]struct{}{}
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open[conn] = struct{}{}
+			mu.Unlock()
+			wg.Go(func() {
+				handle(conn)
+				mu.Lock()
+				delete(open, conn)
+				mu.Unlock()
+			})
+		}
+	})
+	c.t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for conn := range open {
+			conn.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	c.mu.Lock()
+	c.backends[fmt.Sprintf("%s:%d", pod, port)] = l.Addr().String()
+	c.mu.Unlock()
+}
+
+func echo(conn net.Conn) {
+	defer conn.Close()
+	io.Copy(conn, conn)
+}
+
+// tritonCluster has a Service, one ready pod and an echo behind its HTTP port.
+func tritonCluster(t testing.TB) *cluster {
+	c := newCluster(t)
+	c.setService(service())
+	c.setPod(readyPod("triton-0"))
+	c.listen("triton-0", 8000, echo)
+	return c
+}
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// dial opens a connection that ends with the test.
+func dial(t testing.TB, e *Endpoint) net.Conn {
+	t.Helper()
+	c, err := e.DialContext(testContext(t), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// exchange sends a text through an echo.
+func exchange(c net.Conn, text string) error {
+	if _, err := io.WriteString(c, text); err != nil {
+		return err
+	}
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if string(got) != text {
+		return fmt.Errorf("sent %q, got %q", text, got)
+	}
+	return nil
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	ctx := testContext(t)
+	for !holds() {
+		if !sleep(ctx, time.Millisecond) {
+			t.Fatalf("never became true: %s", what)
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package portforward
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moby/spdystream/spdy"
+)
+
+const (
+	maxDataFrameBytes   = 32 << 10
+	maxSendBytes        = 256 << 10 // unsent bytes of a tunnel before Write waits
+	maxErrorBytes       = 4 << 10
+	readBufferBytes     = 64 << 10
+	maxStreamID         = 1<<31 - 8
+	flushTimeout        = time.Second
+	streamReplyTimeout  = 30 * time.Second
+	defaultPingInterval = 5 * time.Second
+	silentPings         = 6 // unanswered in a row: the peer is dead
+)
+
+// Stream headers of the port-forward protocol, as the kubelet names them.
+const (
+	headerStreamType = "streamType"
+	headerPort       = "port"
+	headerRequestID  = "requestID"
+)
+
+var (
+	errWriteClosed = errors.New("write after CloseWrite")
+	errSessionOver = errors.New("the tunnel takes no new connections")
+	errStreamReply = errors.New("the node did not take the connection within 30 s")
+)
+
+// session is a tunnel to one pod: SPDY/3.1 on an upgraded connection, which
+// opens any number of connections to the pod's ports. Frames of all
+// connections that are waiting leave in one write.
+type session struct {
+	pod          PodRef
+	transport    net.Conn
+	reader       *bufio.Reader
+	pingInterval time.Duration
+	onNodeError  func() // a connection failed for a reason told by the node
+
+	mu       sync.Mutex // the fields below, and the order of frames on the wire
+	out      []byte
+	encoder  *spdy.Framer // its header compression depends on the order of frames
+	nextID   uint32
+	streams  map[uint32]*conn
+	space    chan struct{} // replaced and closed when out has been taken
+	waiting  bool          // someone waits for space
+	goneAway bool
+	closing  error // Close was called: flush, then end with this
+	err      error
+
+	wake     chan struct{}
+	done     chan struct{}
+	activity atomic.Uint64 // anything read
+	stalled  atomic.Bool   // the reader waits for the owner of a full connection
+	wg       sync.WaitGroup
+}
+
+func newSession(pod PodRef, transport net.Conn, reader *bufio.Reader, pingInterval time.Duration, onNodeError func()) (*session, error) {
+	s := &session{
+		pod: pod, transport: transport, reader: reader, pingInterval: pingInterval, onNodeError: onNodeError,
+		nextID:  1,
+		streams: map[uint32]*conn{},
+		space:   make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}
+	var err error
+	if s.encoder, err = spdy.NewFramer(appender{&s.out}, nil); err != nil {
+		return nil, err
+	}
+	decoder, err := spdy.NewFramer(io.Discard, reader)
+	if err != nil {
+		return nil, err
+	}
+	s.wg.Add(3)
+	go func() { defer s.wg.Done(); s.fail(s.readFrames(decoder)) }()
+	go func() { defer s.wg.Done(); s.fail(s.writeFrames()) }()
+	go func() { defer s.wg.Done(); s.fail(s.ping()) }()
+	return s, nil
+}
+
+type appender struct{ to *[]byte }
+
+func (a appender) Write(p []byte) (int, error) {
+	*a.to = append(*a.to, p...)
+	return len(p), nil
+}
+
+// open makes a connection to a port of the pod.
+func (s *session) open(ctx context.Context, port int32) (net.Conn, error) {
+	pod := s.pod
+	pod.Port = port
+	c := newConn(s, pod)
+	if err := s.register(c); err != nil {
+		return nil, err
+	}
+	timeout := time.NewTimer(streamReplyTimeout)
+	defer timeout.Stop()
+	var err error
+	select {
+	case <-c.replied:
+		// The error stream carries nothing from this side.
+		s.finish(c.errID)
+		return c, nil
+	case <-c.writeDone:
+		err = c.writeError()
+	case <-ctx.Done():
+		err = fmt.Errorf("the node has not taken the connection to port %d of pod %s: %w", port, s.pod, ctx.Err())
+	case <-timeout.C:
+		err = &LostError{Pod: pod, Err: errStreamReply}
+	}
+	c.Close()
+	return nil, err
+}
+
+// register gives c its streams and announces them to the node.
+func (s *session) register(c *conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.usableLocked() {
+		if s.err != nil {
+			return s.err
+		}
+		return errSessionOver
+	}
+	c.errID, c.dataID = s.nextID, s.nextID+2
+	s.nextID += 4
+	request := strconv.FormatUint(uint64(c.errID), 10)
+	port := strconv.Itoa(int(c.pod.Port))
+	if err := s.announceLocked(c.errID, "error", port, request); err != nil {
+		return err
+	}
+	if err := s.announceLocked(c.dataID, "data", port, request); err != nil {
+		return err
+	}
+	s.streams[c.errID], s.streams[c.dataID] = c, c
+	notify(s.wake)
+	return nil
+}
+
+func (s *session) announceLocked(id uint32, kind, port, request string) error {
+	return s.encoder.WriteFrame(&spdy.SynStreamFrame{
+		StreamId: spdy.StreamId(id),
+		Headers:  http.Header{headerPort: {port}, headerRequestID: {request}, headerStreamType: {kind}},
+	})
+}
+
+// usable says whether new connections can be opened.
+func (s *session) usable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.usableLocked()
+}
+
+func (s *session) usableLocked() bool {
+	return s.err == nil && s.closing == nil && !s.goneAway && s.nextID < maxStreamID
+}
+
+// send queues one data frame of c, waiting for room in the send buffer.
+func (s *session) send(c *conn, p []byte) error {
+	if isDone(c.writeDone) {
+		return c.writeError()
+	}
+	if isDone(c.writeDeadline.done()) {
+		return os.ErrDeadlineExceeded
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	for len(s.out) >= maxSendBytes && s.err == nil {
+		s.waiting = true
+		space := s.space
+		s.mu.Unlock()
+		select {
+		case <-space:
+		case <-c.writeDone:
+			return c.writeError()
+		case <-c.writeDeadline.done():
+			return os.ErrDeadlineExceeded
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	s.out = binary.BigEndian.AppendUint32(s.out, c.dataID)
+	s.out = binary.BigEndian.AppendUint32(s.out, uint32(len(p)))
+	s.out = append(s.out, p...)
+	notify(s.wake)
+	return nil
+}
+
+// finish queues an empty last data frame of a stream.
+func (s *session) finish(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = binary.BigEndian.AppendUint32(s.out, id)
+	s.out = binary.BigEndian.AppendUint32(s.out, uint32(spdy.DataFlagFin)<<24)
+	notify(s.wake)
+}
+
+// release forgets the streams of c and resets those that the node still holds.
+func (s *session) release(c *conn, resetData, resetErr bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, reset := range map[uint32]bool{c.dataID: resetData, c.errID: resetErr} {
+		if s.streams[id] == nil {
+			continue
+		}
+		delete(s.streams, id)
+		if reset && s.err == nil {
+			// Writing into memory cannot fail.
+			_ = s.encoder.WriteFrame(&spdy.RstStreamFrame{StreamId: spdy.StreamId(id), Status: spdy.Cancel})
+		}
+	}
+	notify(s.wake)
+}
+
+// openConns counts the connections that are not closed.
+func (s *session) openConns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams) / 2
+}
+
+// close sends what is queued, says goodbye, ends every connection with the
+// reason and waits until the tunnel is gone.
+func (s *session) close(reason error) {
+	s.mu.Lock()
+	if s.closing == nil && s.err == nil {
+		s.closing = reason
+		_ = s.encoder.WriteFrame(&spdy.GoAwayFrame{Status: spdy.GoAwayOK})
+	}
+	notify(s.wake)
+	s.mu.Unlock()
+	timer := time.AfterFunc(flushTimeout, func() { s.fail(reason) })
+	defer timer.Stop()
+	s.wg.Wait()
+}
+
+// fail ends the tunnel and every connection; the first reason counts.
+func (s *session) fail(err error) {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	if s.closing != nil {
+		err = s.closing
+	}
+	s.err = &LostError{Pod: s.pod, Err: err}
+	streams := s.streams
+	s.streams = map[uint32]*conn{}
+	close(s.done)
+	s.mu.Unlock()
+	s.transport.Close()
+	for id, c := range streams {
+		if id == c.dataID {
+			c.fail(&LostError{Pod: c.pod, Err: err})
+		}
+	}
+}
+
+// writeFrames sends all that is queued, each time in one write.
+func (s *session) writeFrames() error {
+	var spare []byte
+	for {
+		s.mu.Lock()
+		batch := s.out
+		s.out = spare[:0]
+		closing := s.closing
+		if s.waiting && len(batch) > 0 {
+			s.waiting = false
+			close(s.space)
+			s.space = make(chan struct{})
+		}
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			spare = batch
+			if closing != nil {
+				return closing
+			}
+			select {
+			case <-s.wake:
+				continue
+			case <-s.done:
+				return nil
+			}
+		}
+		if _, err := s.transport.Write(batch); err != nil {
+			return fmt.Errorf("writing to the tunnel: %w", err)
+		}
+		spare = batch
+		if cap(spare) > 2*maxSendBytes {
+			spare = nil
+		}
+	}
+}
+
+// ping asks the node for a sign of life and gives up on a silent one.
+func (s *session) ping() error {
+	ticker := time.NewTicker(s.pingInterval)
+	defer ticker.Stop()
+	var id uint32 = 1
+	var seen uint64
+	for silent := 0; ; {
+		select {
+		case <-s.done:
+			return nil
+		case <-ticker.C:
+		}
+		now := s.activity.Load()
+		if silent++; now != seen || s.stalled.Load() {
+			silent = 0
+		}
+		if silent > silentPings {
+			return fmt.Errorf("no answer to pings for %s", silentPings*s.pingInterval)
+		}
+		seen = now
+		s.mu.Lock()
+		_ = s.encoder.WriteFrame(&spdy.PingFrame{Id: id})
+		s.mu.Unlock()
+		notify(s.wake)
+		if id += 2; id > maxStreamID {
+			id = 1
+		}
+	}
+}
