@@ -61,8 +61,8 @@ func NewSampler(cfg SamplerConfig) *Sampler {
 	return s
 }
 
-// Start begins to sample until ctx ends or Stop is called. It must be called
-// once only.
+// Start begins to sample until ctx ends or Stop is called. A second call does
+// nothing.
 func (s *Sampler) Start(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,9 @@ func (s *Sampler) Start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	s.started = time.Now()
 	for _, source := range s.sources {
+		source.mu.Lock()
 		source.lastAnswer = s.started
+		source.mu.Unlock()
 		s.running.Go(func() { s.sample(ctx, source, s.started) })
 	}
 }
