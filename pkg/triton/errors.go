@@ -89,8 +89,10 @@ func networkError(ctx context.Context, err error, fallback string) *Error {
 // maxMessageLength keeps a server's message readable in a report.
 const maxMessageLength = 300
 
+// shorten puts a message on one line of bounded length.
 func shorten(message string) string {
-	message = strings.ToValidUTF8(strings.TrimSpace(message), "\uFFFD")
+	message = strings.Join(strings.Fields(strings.ToValidUTF8(message, "\uFFFD")), " ")
+	message = strings.TrimPrefix(message, "[request id: <id_unknown>] ")
 	if len(message) <= maxMessageLength {
 		return message
 	}

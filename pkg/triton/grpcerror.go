@@ -27,7 +27,7 @@ func grpcError(ctx context.Context, err error, answered bool) *Error {
 		return &Error{Class: ClassTimeout, Message: "no complete answer within the request's time limit", cause: err}
 	case answered || code != codes.Unavailable:
 		return &Error{Class: "grpc " + codeName(code), Message: message, cause: err}
-	case strings.Contains(message, "while dialing"), strings.Contains(message, "server preface"), strings.Contains(message, "handshake"):
+	case strings.Contains(strings.ToLower(message), "error while dialing"), strings.Contains(message, "server preface"), strings.Contains(message, "handshake"):
 		return &Error{Class: ClassConnect, Message: message, cause: err}
 	default:
 		return &Error{Class: ClassConnectionLost, Message: message, cause: err}

@@ -4,13 +4,25 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
 
-// checkJSONEncoding refuses tensors that the protocol's JSON can't carry.
+// checkJSONEncoding refuses tensors that the protocol's JSON can't carry, in
+// either direction.
 func (s *RequestSpec) checkJSONEncoding() error {
+	outputs := s.asked
+	if len(outputs) == 0 {
+		outputs = slices.Sorted(maps.Keys(s.outputs))
+	}
+	for _, name := range outputs {
+		if d := s.outputs[name]; d == FP16 || d == BF16 {
+			return &RequestError{Model: s.model, Problem: "output " + name + " is " + string(d) + ", which the protocol does not carry in JSON", Hint: "use binary encoding"}
+		}
+	}
 	for i, in := range s.inputs {
 		if in.datatype == FP16 || in.datatype == BF16 {
 			return &RequestError{Model: s.model, Input: in.name, Problem: "is " + string(in.datatype) + ", which the protocol does not carry in JSON", Hint: "use binary encoding"}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton/inferencepb"
 )
@@ -23,6 +24,9 @@ func (b *builder) setParameters() error {
 	for _, name := range slices.Sorted(maps.Keys(b.opts.Parameters)) {
 		if slices.Contains(reservedParameters, name) {
 			return b.refuse("", "leave it out", "parameter %q is set by the sender itself", name)
+		}
+		if strings.HasPrefix(name, "triton_") {
+			return b.refuse("", "rename it", "parameter %q begins with triton_, which the server keeps to itself", name)
 		}
 		p := parameter{name: name}
 		switch v := b.opts.Parameters[name].(type) {
