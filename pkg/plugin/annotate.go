@@ -46,7 +46,11 @@ func newMarker(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *B
 		if err != nil {
 			return nil, err
 		}
-		return &marker{client: grafana.New(o.GrafanaURL, http.DefaultTransport, auth), baseURL: o.GrafanaURL}, nil
+		client, err := grafana.New(o.GrafanaURL, http.DefaultTransport, auth)
+		if err != nil {
+			return nil, err
+		}
+		return &marker{client: client, baseURL: o.GrafanaURL}, nil
 	}
 	svc, err := c.findStackService(ctx, o.StackNamespace, grafanaService())
 	if err != nil {
@@ -57,8 +61,12 @@ func newMarker(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *B
 		return nil, err
 	}
 	endpoint := dialer.Service(svc.namespace, svc.name, svc.port)
+	client, err := grafana.New("http://grafana", transport(endpoint.DialContext), auth)
+	if err != nil {
+		return nil, err
+	}
 	return &marker{
-		client:  grafana.New("http://grafana", transport(endpoint.DialContext), auth),
+		client:  client,
 		baseURL: grafanaLocalURL,
 		reach:   fmt.Sprintf("kubectl -n %s port-forward svc/%s 3000:%s", svc.namespace, svc.name, svc.port),
 	}, nil
@@ -93,7 +101,7 @@ func (m *marker) stop(ctx context.Context, begin, end time.Time, summary string)
 		m.err = err
 		return fmt.Errorf("the annotation %d was begun and could not be ended: %w", m.id, err)
 	}
-	id, err := m.client.PostRegion(ctx, grafana.Annotation{Time: begin, TimeEnd: end, Tags: m.tags, Text: text})
+	id, err := m.client.PostRegion(ctx, grafana.Annotation{Time: begin, End: end, Tags: m.tags, Text: text})
 	if err != nil {
 		return err
 	}
@@ -110,8 +118,9 @@ func (m *marker) link(ctx context.Context, begin, end time.Time) *report.Grafana
 	defer cancel()
 	for _, uid := range []string{"loadtest-annotated", "triton-latency", "gpu-dashboard"} {
 		if _, err := m.client.DashboardByUID(ctx, uid); err == nil {
-			g.URL = grafana.DashboardURL(m.baseURL, uid, from, to)
-			return g
+			if g.URL, err = grafana.DashboardURL(m.baseURL, uid, from, to, nil); err == nil {
+				return g
+			}
 		}
 	}
 	g.URL = exploreURL(m.baseURL, from, to)

@@ -4,6 +4,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // cluster is the API server that the user's kubeconfig and flags lead to.
@@ -15,6 +17,16 @@ type cluster struct {
 
 func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	loader := flags.ToRawKubeConfigLoader()
+	raw, err := loader.RawConfig()
+	if err != nil {
+		return nil, explainConfig(err)
+	}
+	if clientcmdapi.IsConfigEmpty(&raw) && *flags.APIServer == "" {
+		// Without this the library would try localhost:8080.
+		if _, err := rest.InClusterConfig(); err != nil {
+			return nil, explainConfig(clientcmd.ErrEmptyConfig)
+		}
+	}
 	config, err := loader.ClientConfig()
 	if err != nil {
 		return nil, explainConfig(err)
@@ -23,10 +35,7 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	if err != nil {
 		return nil, explainConfig(err)
 	}
-	c := &cluster{rest: config, client: client}
-	if raw, err := loader.RawConfig(); err == nil {
-		c.context = raw.CurrentContext
-	}
+	c := &cluster{rest: config, client: client, context: raw.CurrentContext}
 	if flags.Context != nil && *flags.Context != "" {
 		c.context = *flags.Context
 	}

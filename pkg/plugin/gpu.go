@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,7 +58,7 @@ func newGPUWatch(ctx context.Context, c *cluster, dialer *portforward.Dialer, o 
 		}
 	}
 	w.selector.UUIDs = heldGPUs(ctx, sources[:len(pods)])
-	w.sampler = metrics.NewSampler(sources...)
+	w.sampler = metrics.NewSampler(metrics.SamplerConfig{Sources: sources})
 	return w
 }
 
@@ -109,6 +110,8 @@ func metricsSource(dialer *portforward.Dialer, p *corev1.Pod, port int32) metric
 	client := httpClient(endpoint.DialContext)
 	return metrics.Source{
 		Name: "pod " + p.Name,
+		Pod:  metrics.NamespacedName{Namespace: p.Namespace, Name: p.Name},
+		Node: p.Spec.NodeName,
 		Fetch: func(ctx context.Context) (io.ReadCloser, error) {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://metrics/metrics", nil)
 			if err != nil {
@@ -166,14 +169,22 @@ func (w *gpuWatch) window(ctx context.Context, begin, end time.Time) (metrics.GP
 		ctx, cancel := context.WithTimeout(ctx, gpuWait)
 		defer cancel()
 		var window metrics.GPUWindow
-		if window, err = w.prometheus.GPUWindow(ctx, w.selector, begin, end); err == nil && len(window.GPUs) > 0 {
+		if window, err = w.fromPrometheus(ctx, begin, end); err == nil {
 			return window, nil
 		}
-		if err == nil {
-			err = errors.New("Prometheus has no GPU series for these pods in the test's window: it does not scrape a DCGM exporter or Triton's metrics port") //nolint:staticcheck // a product's name
-		}
 	}
-	return w.sampler.GPUWindow(w.selector, begin, end), err
+	return w.sampler.Window(w.selector, begin, end), err
+}
+
+func (w *gpuWatch) fromPrometheus(ctx context.Context, begin, end time.Time) (metrics.GPUWindow, error) {
+	if err := w.prometheus.WaitFor(ctx, w.selector, end); err != nil {
+		return metrics.GPUWindow{}, err
+	}
+	window, err := w.prometheus.GPUWindow(ctx, w.selector, begin, end)
+	if err == nil && len(window.GPUs) == 0 {
+		err = errors.New(strings.Join(append([]string{"Prometheus has no GPU series for the test's window"}, window.Gaps...), "; "))
+	}
+	return window, err
 }
 
 // gpuReport turns a window into the report's form. The energy per inference of a
@@ -181,6 +192,7 @@ func (w *gpuWatch) window(ctx context.Context, begin, end time.Time) (metrics.GP
 func gpuReport(window metrics.GPUWindow, inferences uint64) *report.GPU {
 	g := &report.GPU{Source: window.Source, IntervalSeconds: window.Interval.Seconds(), Gaps: window.Gaps}
 	for _, d := range window.GPUs {
+		energy := d.EnergyOver(window.End.Sub(window.Start))
 		device := report.GPUDevice{
 			UUID: d.UUID, Index: d.Index, Product: d.Model, Node: d.Node, Pod: d.Pod,
 			Samples: d.Samples, Insufficient: d.Insufficient,
@@ -190,9 +202,9 @@ func gpuReport(window metrics.GPUWindow, inferences uint64) *report.GPU {
 			device.UtilizationAverage, device.UtilizationPeak = d.UtilizationAvg, d.UtilizationPeak
 			device.MemoryUsedBytes = d.MemoryUsedPeakBytes
 			device.PowerAverageW, device.PowerPeakW = d.PowerAvgW, d.PowerPeakW
-			device.TemperaturePeakC, device.EnergyJ = d.TemperaturePeakC, d.EnergyJ
-			if d.EnergyJ != nil && inferences > 0 {
-				perInference := *d.EnergyJ / float64(inferences)
+			device.TemperaturePeakC, device.EnergyJ = d.TemperaturePeakC, energy
+			if energy != nil && inferences > 0 {
+				perInference := *energy / float64(inferences)
 				device.EnergyPerInference = &perInference
 			}
 		}

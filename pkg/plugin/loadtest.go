@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +41,7 @@ type loadTest struct {
 	server   triton.ServerMetadata
 	metadata triton.ModelMetadata
 	config   triton.ModelConfig
+	version  string
 	spec     *triton.RequestSpec
 
 	missing []report.Missing
@@ -61,11 +64,9 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	gpus := t.findGPUs(ctx)
 	tunnel := t.probeTunnel(ctx)
 
-	path := &loadPath{endpoint: t.endpoint, spec: t.spec, options: t.options}
-	endpoints := []*portforward.Endpoint{t.endpoint}
+	path := &loadPath{endpoint: t.endpoint, spec: t.spec, options: t.options, loaded: map[string]bool{}}
 	if t.options.Protocol == "grpc" {
-		endpoint := dialer.Service(t.service.Namespace, t.service.Name, t.service.GRPCPort)
-		path.grpc, endpoints = endpoint.DialContext, append(endpoints, endpoint)
+		path.endpoint, path.grpc = dialer.Service(t.service.Namespace, t.service.Name, t.service.GRPCPort), true
 	}
 	defer path.close()
 	runner := bench.NewRunner(path.newRequester)
@@ -77,7 +78,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 		return nil, ctx.Err()
 	}
 
-	statistics := &statisticsReader{dialer: dialer, port: t.pod.Port, model: t.metadata.Name, version: t.options.ModelVersion}
+	statistics := &statisticsReader{dialer: dialer, port: t.pod.Port, model: t.metadata.Name, version: t.version}
 	before := statistics.read(ctx, t.pods)
 	// Sampling and the annotation go on while an interrupted test winds up.
 	beside := context.WithoutCancel(ctx)
@@ -97,7 +98,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	closing, cancel := context.WithTimeout(beside, closingTimeout)
 	defer cancel()
 	r := t.report(result, begin, end, tunnel)
-	t.account(closing, r, result, statistics, before, path.loadedPods(endpoints...))
+	t.account(closing, r, result, statistics, before, path.loadedPods())
 	t.closeMark(closing, marker, r, begin, end)
 	t.notes.step("reading the GPUs' figures")
 	window, gpuErr := gpus.window(closing, begin, end)
@@ -149,6 +150,8 @@ func (t *loadTest) prepareModel(ctx context.Context) (err error) {
 	if t.config, err = t.client.ModelConfig(ctx, model, o.ModelVersion); err != nil {
 		return fmt.Errorf("could not read the configuration of model %s: %w", model, err)
 	}
+	t.version = servedVersion(o.ModelVersion, t.metadata.Versions)
+	o.request.Version = o.ModelVersion
 	t.spec, err = triton.BuildRequest(t.metadata, t.config, o.request)
 	if err != nil {
 		return &ExitError{Code: ExitUsage, Err: err}
@@ -157,6 +160,19 @@ func (t *loadTest) prepareModel(ctx context.Context) (err error) {
 		return usageErrorf("model %s is decoupled: it may send any number of answers to a request, over a gRPC stream only; bench does not load such models yet", model)
 	}
 	return nil
+}
+
+// servedVersion is the version that answers: the one asked for, else the
+// greatest, which is what Triton takes when a request names none.
+func servedVersion(asked string, versions []string) string {
+	if asked != "" || len(versions) == 0 {
+		return asked
+	}
+	return slices.MaxFunc(versions, func(a, b string) int {
+		x, _ := strconv.Atoi(a)
+		y, _ := strconv.Atoi(b)
+		return cmp.Compare(x, y)
+	})
 }
 
 // onlyModel chooses the model when none was named.
@@ -182,7 +198,7 @@ func (t *loadTest) models(ctx context.Context) (ready []string, others map[strin
 	}
 	others = map[string]string{}
 	for _, m := range index {
-		if m.State == "READY" {
+		if m.Ready() {
 			if !slices.Contains(ready, m.Name) {
 				ready = append(ready, m.Name)
 			}

@@ -52,7 +52,7 @@ func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *re
 		Interrupted: result.Interrupted,
 		Target: report.Target{
 			Context: t.cluster.context, Namespace: t.service.Namespace, Service: t.service.Name,
-			Model: t.metadata.Name, ModelVersion: o.ModelVersion, Platform: t.metadata.Platform, TritonVersion: t.server.Version,
+			Model: t.metadata.Name, ModelVersion: t.version, Platform: t.metadata.Platform, TritonVersion: t.server.Version,
 		},
 		Path:    report.Path{Kind: "API server port-forward", Transport: transportName(o.transport), PodsLoaded: 1},
 		Request: t.describeRequest(),
@@ -90,7 +90,7 @@ func transportName(t portforward.Transport) string {
 func (t *loadTest) describeRequest() report.Request {
 	r := report.Request{
 		Protocol: "HTTP", Encoding: t.options.Encoding, BatchSize: t.spec.BatchSize(), SizeBytes: t.spec.BytesPerRequest(),
-		Data: t.options.InputData, Seed: t.options.Seed, AssumedShapes: t.spec.Assumed(),
+		Data: t.options.InputData, Seed: t.options.Seed, Assumed: t.spec.Notes(),
 	}
 	if t.options.Protocol == "grpc" {
 		r.Protocol, r.Encoding = "gRPC", "protobuf"

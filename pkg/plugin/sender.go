@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -27,17 +29,31 @@ func (r requester) Do(ctx context.Context, seq uint64) (int, error) {
 // to, since a pod may be replaced during the test. Safe for concurrent use.
 type loadPath struct {
 	endpoint *portforward.Endpoint
+	grpc     bool
 	spec     *triton.RequestSpec
 	options  *BenchOptions
-	grpc     dialFunc
 
-	mu    sync.Mutex
-	conns []*grpc.ClientConn
+	mu     sync.Mutex
+	conns  []*grpc.ClientConn
+	loaded map[string]bool // by pod UID
+}
+
+func (p *loadPath) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := p.endpoint.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if a, ok := conn.RemoteAddr().(portforward.Addr); ok {
+		p.mu.Lock()
+		p.loaded[a.Pod.UID] = true
+		p.mu.Unlock()
+	}
+	return conn, nil
 }
 
 func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
-	if p.grpc == nil {
-		s, err := triton.NewHTTPSender(p.endpoint.DialContext, p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary", Host: "triton", Timeout: p.options.Timeout})
+	if !p.grpc {
+		s, err := triton.NewHTTPSender(p.dial, p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary"})
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +63,7 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := triton.NewGRPCSender(cc, p.spec)
+	s, err := triton.NewGRPCSender(cc, p.spec, triton.GRPCOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +74,7 @@ func (p *loadPath) grpcConn(i int) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.conns) <= i {
-		cc, err := triton.DialGRPC(p.grpc)
+		cc, err := triton.DialGRPC(p.dial)
 		if err != nil {
 			return nil, fmt.Errorf("could not set up a gRPC connection: %w", err)
 		}
@@ -76,13 +92,9 @@ func (p *loadPath) close() {
 	p.conns = nil
 }
 
-// loadedPods are the pods that received connections of the load.
-func (p *loadPath) loadedPods(endpoints ...*portforward.Endpoint) map[string]bool {
-	loaded := map[string]bool{}
-	for _, e := range endpoints {
-		for _, ref := range e.Used() {
-			loaded[ref.UID] = true
-		}
-	}
-	return loaded
+// loadedPods are the UIDs of the pods that received connections of the load.
+func (p *loadPath) loadedPods() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.loaded)
 }

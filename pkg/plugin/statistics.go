@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -88,7 +89,7 @@ func serverAccount(before, after []podStatistics, loaded map[string]bool, client
 			}
 			fill(&pod, delta)
 			if loaded[string(b.uid)] {
-				total = total.Plus(delta)
+				addStatistics(&total, delta)
 			}
 		}
 		if pod.Problem != "" && loaded[string(b.uid)] {
@@ -107,13 +108,38 @@ func serverAccount(before, after []podStatistics, loaded map[string]bool, client
 		} else {
 			fill(&pod, a.stats)
 			if loaded[string(a.uid)] {
-				total = total.Plus(a.stats)
+				addStatistics(&total, a.stats)
 			}
 		}
 		s.Pods = append(s.Pods, pod)
 	}
 	summarise(s, total, clientSent, serviceMeanUS)
 	return s
+}
+
+// addStatistics adds one pod's counters to the total of all.
+func addStatistics(total *triton.ModelStatistics, m triton.ModelStatistics) {
+	add := func(d *triton.StatisticDuration, x triton.StatisticDuration) {
+		d.Count += x.Count
+		d.NS += x.NS
+	}
+	total.InferenceCount += m.InferenceCount
+	total.ExecutionCount += m.ExecutionCount
+	add(&total.Success, m.Success)
+	add(&total.Fail, m.Fail)
+	add(&total.Queue, m.Queue)
+	add(&total.ComputeInput, m.ComputeInput)
+	add(&total.ComputeInfer, m.ComputeInfer)
+	add(&total.ComputeOutput, m.ComputeOutput)
+	add(&total.CacheHit, m.CacheHit)
+	for _, b := range m.BatchStats {
+		i := slices.IndexFunc(total.BatchStats, func(t triton.BatchStatistics) bool { return t.BatchSize == b.BatchSize })
+		if i < 0 {
+			total.BatchStats = append(total.BatchStats, triton.BatchStatistics{BatchSize: b.BatchSize})
+			i = len(total.BatchStats) - 1
+		}
+		add(&total.BatchStats[i].ComputeInfer, b.ComputeInfer)
+	}
 }
 
 func fill(pod *report.ServerPod, m triton.ModelStatistics) {
@@ -130,19 +156,19 @@ func summarise(s *report.Server, m triton.ModelStatistics, clientSent uint64, se
 	if m.ExecutionCount > 0 {
 		s.AverageBatch = float64(m.InferenceCount) / float64(m.ExecutionCount)
 	}
-	for _, b := range m.Batches {
+	for _, b := range m.BatchStats {
 		if b.ComputeInfer.Count > 0 {
-			s.Batches = append(s.Batches, report.Batch{Size: b.Size, Executions: b.ComputeInfer.Count})
+			s.Batches = append(s.Batches, report.Batch{Size: b.BatchSize, Executions: b.ComputeInfer.Count})
 		}
 	}
-	slices.SortFunc(s.Batches, func(a, b report.Batch) int { return int(a.Size) - int(b.Size) })
+	slices.SortFunc(s.Batches, func(a, b report.Batch) int { return cmp.Compare(a.Size, b.Size) })
 	if s.Complete {
 		s.ForeignRequests = max(0, int64(m.Success.Count+m.Fail.Count)-int64(clientSent))
 	}
 	if m.Success.Count == 0 {
 		return
 	}
-	mean := func(d triton.Duration) float64 { return float64(d.NS) / 1e3 / float64(m.Success.Count) }
+	mean := func(d triton.StatisticDuration) float64 { return float64(d.NS) / 1e3 / float64(m.Success.Count) }
 	s.RequestUS = mean(m.Success)
 	s.QueueUS = mean(m.Queue)
 	s.ComputeInputUS = mean(m.ComputeInput)

@@ -64,14 +64,14 @@ type Path struct {
 
 // Request is what each request carried.
 type Request struct {
-	Protocol      string   `json:"protocol"`
-	Encoding      string   `json:"encoding"`
-	BatchSize     int      `json:"batch_size"`
-	SizeBytes     int      `json:"size_bytes"`
-	Data          string   `json:"data"`
-	Seed          uint64   `json:"seed"`
-	Inputs        []Tensor `json:"inputs"`
-	AssumedShapes []string `json:"assumed_shapes,omitempty"`
+	Protocol  string   `json:"protocol"`
+	Encoding  string   `json:"encoding"`
+	BatchSize int      `json:"batch_size"`
+	SizeBytes int      `json:"size_bytes"`
+	Data      string   `json:"data"`
+	Seed      uint64   `json:"seed"`
+	Inputs    []Tensor `json:"inputs"`
+	Assumed   []string `json:"assumed,omitempty"`
 }
 
 // Tensor is one input tensor; Shape includes the batch dimension.

@@ -125,8 +125,8 @@ func describeRequest(r Request) string {
 		tensors = append(tensors, fmt.Sprintf("%s %s[%s]", t.Name, t.Datatype, strings.Join(dims, ",")))
 	}
 	text := fmt.Sprintf("%s %s, batch %d, %s, %s data: %s", r.Protocol, r.Encoding, r.BatchSize, Bytes(float64(r.SizeBytes)), r.Data, strings.Join(tensors, ", "))
-	if len(r.AssumedShapes) > 0 {
-		text += " (assumed: " + strings.Join(r.AssumedShapes, "; ") + ")"
+	if len(r.Assumed) > 0 {
+		text += " (" + strings.Join(r.Assumed, "; ") + ")"
 	}
 	return text
 }

@@ -1,0 +1,98 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+func TestParseRatio(t *testing.T) {
+	for text, want := range map[string]float64{"1%": 0.01, "0.01": 0.01, "0": 0, "100 %": 1, " 1 ": 1} {
+		if got, err := parseRatio(text); err != nil || got != want {
+			t.Errorf("%q is %v (%v), want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "1.5", "200%", "NaN", "Inf"} {
+		if got, err := parseRatio(text); err == nil {
+			t.Errorf("%q was taken as %v", text, got)
+		}
+	}
+}
+
+func TestParseShapes(t *testing.T) {
+	got, err := parseShapes([]string{"INPUT0:3,224,224", "serving:default:4", "scalar: 1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]int64{"INPUT0": {3, 224, 224}, "serving:default": {4}, "scalar": {1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range [][]string{{"x"}, {":3"}, {"a:"}, {"a:-1"}, {"a:1,,2"}, {"a:1.5"}, {"a:1", "a:2"}} {
+		if got, err := parseShapes(bad); err == nil {
+			t.Errorf("%q was taken as %v", bad, got)
+		}
+	}
+}
+
+func FuzzParseShapes(f *testing.F) {
+	f.Add("INPUT0:3,224,224")
+	f.Add(":")
+	f.Fuzz(func(t *testing.T, text string) {
+		shapes, err := parseShapes([]string{text})
+		if err == nil && len(shapes) != 1 {
+			t.Errorf("%q gave %d shapes and no error", text, len(shapes))
+		}
+	})
+}
+
+// TestUsageErrors: wrong usage is exit code 2 and one line on ErrOut; nothing
+// reaches Out and no cluster is asked.
+func TestUsageErrors(t *testing.T) {
+	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
+	for _, c := range []struct{ args, want string }{
+		{"bench --nope", "--nope"},
+		{"bench a b", "at most 1 arg"},
+		{"nope", "nope"},
+		{"bench a --model b", "two models"},
+		{"bench --rate 5 -c 5", "exclude each other"},
+		{"bench --rate 0", "above 0"},
+		{"bench --concurrency 0", "--concurrency"},
+		{"bench --protocol ftp", "--protocol"},
+		{"bench --encoding xml", "--encoding"},
+		{"bench --transport carrier", "--transport"},
+		{"bench --rate 1 --arrival never", "--arrival"},
+		{"bench -o xml", "--output"},
+		{"bench --duration 0s", "--duration"},
+		{"bench --duration x", "--duration"},
+		{"bench --warmup -1s", "--warmup"},
+		{"bench --timeout 0s", "--timeout"},
+		{"bench --batch-size -1", "--batch-size"},
+		{"bench --max-in-flight 0", "--max-in-flight"},
+		{"bench --max-error-rate 2", "--max-error-rate"},
+		{"bench --shape x", "--shape"},
+		{"version extra", "unknown command"},
+	} {
+		var out, errOut bytes.Buffer
+		code := Execute(context.Background(), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, strings.Fields(c.args))
+		message := errOut.String()
+		if code != ExitUsage || !strings.Contains(message, c.want) || strings.Count(message, "\n") != 1 || out.Len() > 0 {
+			t.Errorf("%s: exit code %d, out %q, message %q; want %d and %q", c.args, code, out.String(), message, ExitUsage, c.want)
+		}
+	}
+}
+
+func TestNoKubeconfig(t *testing.T) {
+	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	var out, errOut bytes.Buffer
+	code := Execute(context.Background(), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, []string{"bench"})
+	if code != ExitCannotRun || !strings.Contains(errOut.String(), "no kubeconfig") {
+		t.Errorf("exit code %d, message %q", code, errOut.String())
+	}
+}
