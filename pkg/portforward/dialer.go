@@ -67,6 +67,8 @@ type Dialer struct {
 	http   *http.Client // of client, if it was made here
 	server *url.URL
 
+	replyTimeout time.Duration // for a node to take a connection
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -96,7 +98,7 @@ func New(config Config) (*Dialer, error) {
 	if config.PingInterval <= 0 {
 		config.PingInterval = defaultPingInterval
 	}
-	d := &Dialer{config: config, rest: rest.CopyConfig(config.REST), client: config.Client, pods: map[types.UID]*pod{}}
+	d := &Dialer{config: config, rest: rest.CopyConfig(config.REST), client: config.Client, replyTimeout: defaultReplyTimeout, pods: map[types.UID]*pod{}}
 	server, _, err := rest.DefaultServerUrlFor(d.rest)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: the API server's address %q is not usable: %w", d.rest.Host, err)

@@ -7,9 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -361,4 +363,37 @@ func TestDialerCloseDuringDial(t *testing.T) {
 	if err := <-result; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// The streaming library of the nodes hands frames to five workers; one that
+// waits for a reader takes all its streams with it. New connections must not
+// share that fate, and the tunnel must go when its connections are gone.
+func TestStuckTunnelIsReplaced(t *testing.T) {
+	c := tritonCluster(t)
+	d := c.dialer(TransportSPDY)
+	d.replyTimeout = 200 * time.Millisecond
+	deaf := d.Pod("triton", "triton-0", strconv.Itoa(deafPort))
+	var stuck []net.Conn
+	for range 5 {
+		conn := dial(t, deaf)
+		if _, err := conn.Write([]byte("nobody reads this")); err != nil {
+			t.Fatal(err)
+		}
+		stuck = append(stuck, conn)
+	}
+	conn := dial(t, d.Service("triton", "triton-infer", "http"))
+	if err := exchange(conn, "by another tunnel"); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.count("create pods/portforward"); n != 2 {
+		t.Errorf("%d tunnels were opened, want 2", n)
+	}
+	old := stuck[0].(*streamConn).s
+	if isDone(old.done) {
+		t.Error("the stuck tunnel was ended under its connections")
+	}
+	for _, c := range stuck {
+		c.Close()
+	}
+	<-old.done
 }

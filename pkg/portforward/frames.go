@@ -132,9 +132,7 @@ func (s *session) control(frame spdy.Frame) {
 			notify(s.wake)
 		}
 	case *spdy.GoAwayFrame:
-		s.mu.Lock()
-		s.goneAway = true
-		s.mu.Unlock()
+		s.retire()
 	}
 }
 

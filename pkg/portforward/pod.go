@@ -135,7 +135,11 @@ func (p *pod) dial(ctx context.Context, port int32) (c net.Conn, retry bool, err
 	}
 	c, err = s.open(ctx, port)
 	if err != nil {
-		return nil, !s.usable(), err
+		usable := s.usable()
+		if !usable && !isDone(s.done) {
+			p.dialer.config.Logf("the tunnel to pod %s takes no new connections (%v); opening another", p.ref, err)
+		}
+		return nil, !usable, err
 	}
 	return c, false, nil
 }
@@ -197,9 +201,11 @@ func (p *pod) establish(ctx context.Context) (*session, error) {
 func (p *pod) attend(s *session) {
 	began := time.Now()
 	s.wg.Wait()
-	if time.Since(began) >= goodRun {
+	switch {
+	case errors.Is(s.err, errRetired):
+	case time.Since(began) >= goodRun:
 		p.backoff.reset()
-	} else {
+	default:
 		p.backoff.failed(s.err)
 	}
 	p.mu.Lock()
@@ -207,10 +213,10 @@ func (p *pod) attend(s *session) {
 	if p.session == s {
 		p.session = nil
 	}
-	p.suspect = true
+	p.suspect = p.suspect || !errors.Is(s.err, errRetired)
 	closed := p.closed
 	p.mu.Unlock()
-	if !closed {
+	if !closed && !errors.Is(s.err, errRetired) {
 		p.dialer.config.Logf("the tunnel to pod %s is gone (%v); the next connection opens a new one", p.ref, s.err)
 	}
 }

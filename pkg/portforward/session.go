@@ -25,7 +25,10 @@ const (
 	readBufferBytes     = 64 << 10
 	maxStreamID         = 1<<31 - 8
 	flushTimeout        = time.Second
-	streamReplyTimeout  = 30 * time.Second
+	defaultReplyTimeout = 10 * time.Second
+	// impatientAfter is when a caller's own deadline counts as a sign that the
+	// node takes no more streams.
+	impatientAfter      = 2 * time.Second
 	defaultPingInterval = 5 * time.Second
 	silentPings         = 6 // unanswered in a row: the peer is dead
 )
@@ -40,7 +43,8 @@ const (
 var (
 	errWriteClosed = errors.New("write after CloseWrite")
 	errSessionOver = errors.New("the tunnel takes no new connections")
-	errStreamReply = errors.New("the node did not take the connection within 30 s")
+	errStuck       = errors.New("the node did not take the connection in time; its end of the tunnel is stuck")
+	errRetired     = errors.New("the tunnel was retired and its last connection has ended")
 )
 
 // session is a tunnel to one pod: SPDY/3.1 on an upgraded connection, which
@@ -51,18 +55,19 @@ type session struct {
 	transport    net.Conn
 	reader       *bufio.Reader
 	pingInterval time.Duration
+	replyTimeout time.Duration
 	onNodeError  func() // a connection failed for a reason told by the node
 
-	mu       sync.Mutex // the fields below, and the order of frames on the wire
-	out      []byte
-	encoder  *spdy.Framer // its header compression depends on the order of frames
-	nextID   uint32
-	streams  map[uint32]*conn
-	space    chan struct{} // replaced and closed when out has been taken
-	waiting  bool          // someone waits for space
-	goneAway bool
-	closing  error // Close was called: flush, then end with this
-	err      error
+	mu      sync.Mutex // the fields below, and the order of frames on the wire
+	out     []byte
+	encoder *spdy.Framer // its header compression depends on the order of frames
+	nextID  uint32
+	streams map[uint32]*conn
+	space   chan struct{} // replaced and closed when out has been taken
+	waiting bool          // someone waits for space
+	retired bool          // takes no new connections, ends with the last one
+	closing error         // flush, then end with this
+	err     error
 
 	wake     chan struct{}
 	done     chan struct{}
@@ -71,9 +76,10 @@ type session struct {
 	wg       sync.WaitGroup
 }
 
-func newSession(pod PodRef, transport net.Conn, reader *bufio.Reader, pingInterval time.Duration, onNodeError func()) (*session, error) {
+func newSession(pod PodRef, transport net.Conn, reader *bufio.Reader, pingInterval, replyTimeout time.Duration, onNodeError func()) (*session, error) {
 	s := &session{
-		pod: pod, transport: transport, reader: reader, pingInterval: pingInterval, onNodeError: onNodeError,
+		pod: pod, transport: transport, reader: reader,
+		pingInterval: pingInterval, replyTimeout: replyTimeout, onNodeError: onNodeError,
 		nextID:  1,
 		streams: map[uint32]*conn{},
 		space:   make(chan struct{}),
@@ -110,9 +116,11 @@ func (s *session) open(ctx context.Context, port int32) (net.Conn, error) {
 	if err := s.register(c); err != nil {
 		return nil, err
 	}
-	timeout := time.NewTimer(streamReplyTimeout)
+	began := time.Now()
+	timeout := time.NewTimer(s.replyTimeout)
 	defer timeout.Stop()
 	var err error
+	stuck := false
 	select {
 	case <-c.replied:
 		// The error stream carries nothing from this side.
@@ -122,8 +130,13 @@ func (s *session) open(ctx context.Context, port int32) (net.Conn, error) {
 		err = c.writeError()
 	case <-ctx.Done():
 		err = fmt.Errorf("the node has not taken the connection to port %d of pod %s: %w", port, s.pod, ctx.Err())
+		stuck = errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(began) > impatientAfter
 	case <-timeout.C:
-		err = &LostError{Pod: pod, Err: errStreamReply}
+		err = &LostError{Pod: pod, Err: errStuck}
+		stuck = true
+	}
+	if stuck {
+		s.retire()
 	}
 	c.Close()
 	return nil, err
@@ -169,7 +182,7 @@ func (s *session) usable() bool {
 }
 
 func (s *session) usableLocked() bool {
-	return s.err == nil && s.closing == nil && !s.goneAway && s.nextID < maxStreamID
+	return s.err == nil && s.closing == nil && !s.retired && s.nextID < maxStreamID
 }
 
 // send queues one data frame of c, waiting for room in the send buffer.
@@ -231,14 +244,25 @@ func (s *session) release(c *conn, resetData, resetErr bool) {
 			_ = s.encoder.WriteFrame(&spdy.RstStreamFrame{StreamId: spdy.StreamId(id), Status: spdy.Cancel})
 		}
 	}
+	s.endIfUnusedLocked()
 	notify(s.wake)
 }
 
-// openConns counts the connections that are not closed.
-func (s *session) openConns() int {
+// retire lets the tunnel end with its last connection and keeps new ones off:
+// the peer is going away, or its end hangs behind a connection that nobody
+// reads there, which the streaming library of the nodes can suffer from.
+func (s *session) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.streams) / 2
+	s.retired = true
+	s.endIfUnusedLocked()
+	notify(s.wake)
+}
+
+func (s *session) endIfUnusedLocked() {
+	if s.retired && len(s.streams) == 0 && s.closing == nil {
+		s.closing = errRetired
+	}
 }
 
 // close sends what is queued, says goodbye, ends every connection with the

@@ -18,9 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	constants "k8s.io/apimachinery/pkg/util/portforward"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
-	"k8s.io/client-go/transport/websocket"
-	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
@@ -47,7 +44,7 @@ func (d *Dialer) connect(ctx context.Context, ref PodRef, onNodeError func()) (*
 	if err != nil {
 		return nil, d.tunnelError(ctx, ref, err)
 	}
-	s, err := newSession(ref, transport, reader, d.config.PingInterval, onNodeError)
+	s, err := newSession(ref, transport, reader, d.config.PingInterval, d.replyTimeout, onNodeError)
 	if err != nil {
 		transport.Close()
 		return nil, &TunnelError{Pod: ref, Err: err}
@@ -153,23 +150,6 @@ func statusError(response *http.Response) error {
 	plain := apierrors.NewGenericServerResponse(response.StatusCode, "create", schema.GroupResource{Resource: "pods/portforward"}, "", text, 0, true)
 	plain.ErrStatus.Message = text
 	return plain
-}
-
-// upgradeWebSocket opens a WebSocket that carries the SPDY frames.
-func (d *Dialer) upgradeWebSocket(ctx context.Context, target *url.URL) (net.Conn, error) {
-	roundTripper, holder, err := websocket.RoundTripperFor(d.rest)
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := websocket.Negotiate(roundTripper, holder, request, constants.WebsocketsSPDYTunnelingPortForwardV1)
-	if err != nil {
-		return nil, err
-	}
-	return portforward.NewTunnelingConnectionWithLogger(klog.Logger{}, conn), nil
 }
 
 // tunnelError says what kept a tunnel from being opened.
