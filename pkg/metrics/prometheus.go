@@ -150,6 +150,9 @@ type endpoint struct{ job, instance string }
 
 func (t target) endpoint() endpoint { return endpoint{t.Labels["job"], t.Labels["instance"]} }
 
+// ofDCGM tells whether the target looks like dcgm-exporter by its name.
+func (t target) ofDCGM() bool { return strings.Contains(t.Labels["job"]+t.ScrapePool, "dcgm") }
+
 func (t target) interval() time.Duration {
 	d, err := model.ParseDuration(t.ScrapeInterval)
 	if err != nil {

@@ -43,7 +43,7 @@ func (p *Prometheus) GPUWindow(ctx context.Context, sel GPUSelector, start, end 
 	chosen, by := sel.choose(seen)
 	if len(chosen) == 0 {
 		w.Gaps = append(w.Gaps, sel.noGPUs("Prometheus", seen))
-		w.Gaps = append(w.Gaps, unhealthy(targets, func(t target) bool { return strings.Contains(t.Labels["job"]+t.ScrapePool, "dcgm") })...)
+		w.Gaps = append(w.Gaps, unhealthy(targets, target.ofDCGM)...)
 		return w, nil
 	}
 	w.SelectedBy = by
@@ -101,6 +101,11 @@ func (p *Prometheus) sightings(ctx context.Context, start, end time.Time, target
 			seen = append(seen, s)
 		}
 	}
+	// The answer's order is arbitrary; dcgm-exporter's labels tell more.
+	slices.SortFunc(seen, func(a, b sighting) int {
+		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.gpu.UUID, b.gpu.UUID), cmp.Compare(a.gpu.Namespace, b.gpu.Namespace),
+			cmp.Compare(a.gpu.Pod, b.gpu.Pod), cmp.Compare(a.endpoint.job, b.endpoint.job), cmp.Compare(a.endpoint.instance, b.endpoint.instance))
+	})
 	return seen, nil
 }
 
@@ -342,7 +347,9 @@ func (w *GPUWindow) fill(found map[device][]*gpuSeries, targets map[endpoint]tar
 		slices.Sort(names)
 		w.Gaps = append(w.Gaps, fmt.Sprintf("no samples of %s in Prometheus %s", strings.Join(names, ", "), gap.describe(start)))
 	}
-	w.Gaps = append(w.Gaps, unhealthy(targets, func(t target) bool { return endpoints[t.endpoint()] })...)
+	w.Gaps = append(w.Gaps, unhealthy(targets, func(t target) bool {
+		return endpoints[t.endpoint()] || !families[FamilyDCGM] && t.ofDCGM()
+	})...)
 	w.Gaps = append(w.Gaps, refreshDoubt(w.GPUs, w.Interval)...)
 	sortGPUs(w.GPUs)
 

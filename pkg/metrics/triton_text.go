@@ -68,10 +68,15 @@ func ParseTriton(r io.Reader) (TritonReading, error) {
 	return reading, nil
 }
 
+const maxLoadSeconds = 1e9
+
 // add takes one series' value; false if it is none that is kept.
 func (c *ModelCounters) add(name, reason string, v float64) bool {
 	count := func(to *uint64) { *to += uint64(v) }
-	micros := func(to *time.Duration) { *to += time.Duration(v) * time.Microsecond; c.HasLatencies = true }
+	micros := func(to *time.Duration) {
+		*to += min(time.Duration(v)*time.Microsecond, math.MaxInt64-*to)
+		c.HasLatencies = true
+	}
 	switch name {
 	case "nv_inference_request_success":
 		count(&c.Success)
@@ -102,13 +107,13 @@ func (c *ModelCounters) add(name, reason string, v float64) bool {
 		count(&c.CacheMisses)
 		c.HasCacheCounts = true
 	case "nv_cache_hit_duration_per_model":
-		c.CacheHitTime += time.Duration(v) * time.Microsecond
+		micros(&c.CacheHitTime)
 	case "nv_cache_miss_duration_per_model":
-		c.CacheMissTime += time.Duration(v) * time.Microsecond
+		micros(&c.CacheMissTime)
 	case "nv_inference_pending_request_count":
 		c.Pending += v
 	case "nv_model_load_duration_secs":
-		c.LoadTime = max(c.LoadTime, time.Duration(v*float64(time.Second)))
+		c.LoadTime = max(c.LoadTime, time.Duration(min(v, maxLoadSeconds)*float64(time.Second)))
 	default:
 		return false
 	}
