@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// schedule yields the due times of an open loop as nanoseconds after its start.
+type schedule struct {
+	rate     float64
+	requests uint64 // 0: no limit
+	duration int64  // 0: no limit
+	issued   uint64
+	next     int64
+
+	random *rand.Rand // nil: constant
+	// fraction is the part of a nanosecond that next does not hold, so that
+	// random gaps add up without rounding.
+	fraction float64
+}
+
+func newSchedule(l Load) *schedule {
+	s := &schedule{rate: l.RatePerSecond, requests: l.Requests, duration: int64(l.Duration)}
+	if l.Arrival == Poisson {
+		s.random = rand.New(rand.NewPCG(l.Seed, 0x6b756265)) //nolint:gosec // repeatable by intent
+		s.advance()
+	}
+	return s
+}
+
+// peek returns the next due time, or false when no further request is due.
+func (s *schedule) peek() (int64, bool) {
+	if s.requests > 0 && s.issued >= s.requests || s.duration > 0 && s.next >= s.duration {
+		return 0, false
+	}
+	return s.next, true
+}
+
+// pop takes the next due time.
+func (s *schedule) pop() {
+	s.issued++
+	s.advance()
+}
+
+func (s *schedule) advance() {
+	if s.random == nil {
+		// From the request's number each time: nothing accumulates, and the
+		// error stays below a nanosecond for as long as an int64 lasts.
+		s.next = int64(math.Round(float64(s.issued) * 1e9 / s.rate))
+		return
+	}
+	gap := s.random.ExpFloat64()*1e9/s.rate + s.fraction
+	whole := math.Floor(gap)
+	s.fraction = gap - whole
+	if whole > float64(math.MaxInt64-s.next) {
+		s.next = math.MaxInt64
+		return
+	}
+	s.next += int64(whole)
+}
+
+// skipUntil takes every request due before t and returns how many there were.
+func (s *schedule) skipUntil(t int64) uint64 {
+	var n uint64
+	for {
+		due, ok := s.peek()
+		if !ok || due >= t {
+			return n
+		}
+		s.pop()
+		n++
+	}
+}
+
+// span is the time over which the requests taken so far were offered: up to the
+// next due time, or to the end of the duration.
+func (s *schedule) span() time.Duration {
+	if s.duration > 0 && s.next >= s.duration {
+		return time.Duration(s.duration)
+	}
+	return time.Duration(s.next)
+}
