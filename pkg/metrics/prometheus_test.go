@@ -153,9 +153,9 @@ func TestGPUWindow(t *testing.T) {
 			broken.LastError = "connection refused"
 			p.targets = []target{broken}
 		}, GPUWindow{Gaps: []string{
-			"Prometheus has metrics of 1 GPU in this window, but of none that belongs to pods triton/infer-0",
+			"there are metrics of 1 GPU in Prometheus for this window, but of none that belongs to pods triton/infer-0",
 			"Prometheus' last scrape of http://10.0.0.1:9400/metrics failed: connection refused"}}},
-		"no GPU at all": {byThePod, func(*fakeProm) {}, GPUWindow{Gaps: []string{"Prometheus has no GPU metrics in this window: neither DCGM_FI_* nor nv_gpu_*"}}},
+		"no GPU at all": {byThePod, func(*fakeProm) {}, GPUWindow{Gaps: []string{"there are no GPU metrics in Prometheus for this window: neither DCGM_FI_* nor nv_gpu_*"}}},
 		"a hole, and a broken target": {byThePod, func(p *fakeProm) {
 			broken := dcgmTarget("500ms")
 			broken.LastError = "context deadline exceeded"

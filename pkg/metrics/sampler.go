@@ -159,7 +159,7 @@ func (s *Sampler) Window(sel GPUSelector, start, end time.Time) GPUWindow {
 
 	chosen, by := sel.choose(seen)
 	if len(chosen) == 0 {
-		w.Gaps = append(w.Gaps, sel.noGPUs("none of the sampled pages ("+s.names()+")", seen))
+		w.Gaps = append(w.Gaps, sel.noGPUs("the sampled pages ("+s.names()+")", seen))
 		return w
 	}
 	w.SelectedBy = by

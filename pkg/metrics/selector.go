@@ -100,11 +100,11 @@ func (s GPUSelector) choose(seen []sighting) (chosen map[device]bool, by string)
 // noGPUs explains an empty window.
 func (s GPUSelector) noGPUs(where string, seen []sighting) string {
 	if len(seen) == 0 {
-		return fmt.Sprintf("%s has no GPU metrics in this window: neither DCGM_FI_* nor nv_gpu_*", where)
+		return fmt.Sprintf("there are no GPU metrics in %s for this window: neither DCGM_FI_* nor nv_gpu_*", where)
 	}
 	uuids := map[string]bool{}
 	for _, g := range seen {
 		uuids[g.gpu.UUID] = true
 	}
-	return fmt.Sprintf("%s has metrics of %s in this window, but of none that belongs to %s", where, count(len(uuids), "GPU"), s)
+	return fmt.Sprintf("there are metrics of %s in %s for this window, but of none that belongs to %s", count(len(uuids), "GPU"), where, s)
 }
