@@ -6,43 +6,36 @@ SHELL       := /bin/bash
 
 BIN         := bin
 # The same flags everywhere, so that plugin, sandbox and tests share one build
-# cache. GOGC trades memory for a shorter cold build of Kubernetes.
+# cache.
 export GOFLAGS := -trimpath -buildvcs=false
-GO          := CGO_ENABLED=0 GOGC=400 go
+# The compiler's garbage collector is most of what can be saved of a cold build
+# of Kubernetes; the limit keeps it within a small machine's memory.
+GO          := CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB go
 LDFLAGS     := -s -w
-KUBERNETES  := v1.37.2
 # Helm charts and clients refuse an API server whose version they can't parse.
+KUBERNETES  := v1.37.2
 VERSION_PKG := k8s.io/component-base/version
 KUBE_FLAGS  := $(LDFLAGS) -X $(VERSION_PKG).gitVersion=$(KUBERNETES) -X $(VERSION_PKG).gitMajor=1 -X $(VERSION_PKG).gitMinor=37
+# Prometheus without any service discovery but Kubernetes'.
+TAGS        := remove_all_sd,enable_kubernetes_sd,netgo
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-WORKLOADS   := tritonserver dcgm-exporter grafana
-LIBRARIES   := ./pkg/...
+PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana github.com/prometheus/prometheus/cmd/prometheus
 
-.PHONY: FORCE build sandbox workloads kubectl demo test unit e2e race vet lint benchmark generate clean
+.PHONY: build sandbox kubectl demo test unit e2e race vet lint benchmark generate clean
 
 ## build: the plugin
 build:
 	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/kubectl-triton ./cmd/kubectl-triton
 
 ## sandbox: a control plane with nodes, Triton, GPUs, Prometheus and Grafana on this machine
-sandbox: $(BIN)/sandbox workloads $(BIN)/prometheus
-
-$(BIN)/sandbox: FORCE
-	cd sandbox && $(GO) build -ldflags "$(KUBE_FLAGS)" -o ../$@ ./cmd/sandbox
-
-workloads:
-	cd sandbox && $(GO) build -ldflags "$(LDFLAGS)" -o ../$(BIN)/ $(addprefix ./cmd/,$(WORKLOADS))
-
-# Service discovery other than Kubernetes' is left out.
-$(BIN)/prometheus: FORCE
-	cd sandbox && $(GO) build -ldflags "$(LDFLAGS)" -tags remove_all_sd,enable_kubernetes_sd,netgo -o ../$@ github.com/prometheus/prometheus/cmd/prometheus
+sandbox:
+	@mkdir -p $(BIN)
+	cd sandbox && $(GO) build $(V) -tags $(TAGS) -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/ $(PROGRAMS)
 
 ## kubectl: the stock client, for the tests and for a look around
 kubectl:
 	cd sandbox && $(GO) build -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
-
-FORCE:
 
 ## demo: build everything, start the sandbox, run the main job, print its summary
 demo:
@@ -61,7 +54,7 @@ e2e: build sandbox kubectl
 
 ## race: the libraries under the race detector (needs a C compiler)
 race:
-	CGO_ENABLED=1 go test -race $(LIBRARIES)
+	CGO_ENABLED=1 go test -race ./pkg/...
 	cd sandbox && CGO_ENABLED=1 go test -race ./workload/... ./gpu/... ./grafana/... ./triton/...
 
 vet:

@@ -19,12 +19,13 @@ trap 'exit 130' INT TERM
 
 say "building the plugin"
 make --no-print-directory -s build
-say "building the sandbox: Kubernetes from its Go modules (several minutes the first time)"
-make --no-print-directory -s bin/sandbox
-say "building Triton's, the GPUs' and Grafana's stand-ins"
-make --no-print-directory -s workloads
-say "building Prometheus"
-make --no-print-directory -s bin/prometheus
+say "building the sandbox: Kubernetes and Prometheus from their Go modules (about ten minutes the first time)"
+make --no-print-directory -s sandbox V=-v 2>&1 | while read -r line; do
+  case $line in
+    *" "* | make*) printf '%s\n' "$line" >&2 ;;
+    *) compiled=$((${compiled:-0} + 1)); [ $((compiled % 200)) -ne 0 ] || say "$compiled packages compiled" ;;
+  esac
+done
 say "starting the sandbox"
 up=yes
 bin/sandbox up --name "$instance"

@@ -35,7 +35,7 @@ const (
 	tableFile     = "../../docs/benchmarks.md"
 )
 
-type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // measurement is one path at one concurrency in one round.
 type measurement struct {
