@@ -72,14 +72,10 @@ func (e *connectError) ErrorClass() string {
 type errorTable map[string]*ErrorCount
 
 func (t errorTable) add(class string, at time.Duration, message func() string) {
-	if e, ok := t.entry(class); ok {
-		e.Count++
-		if at < e.FirstAt {
-			e.First, e.FirstAt = message(), at
-		}
-		return
-	} else {
-		*e = ErrorCount{Class: e.Class, Count: 1, First: message(), FirstAt: at}
+	e, known := t.entry(class)
+	e.Count++
+	if !known || at < e.FirstAt {
+		e.First, e.FirstAt = message(), at
 	}
 }
 
@@ -101,10 +97,8 @@ func (t errorTable) entry(class string) (*ErrorCount, bool) {
 
 func (t errorTable) merge(from errorTable) {
 	for class, f := range from {
-		e, ok := t.entry(class)
-		if !ok {
-			e.First, e.FirstAt = f.First, f.FirstAt
-		} else if f.FirstAt < e.FirstAt {
+		e, known := t.entry(class)
+		if !known || f.FirstAt < e.FirstAt {
 			e.First, e.FirstAt = f.First, f.FirstAt
 		}
 		e.Count += f.Count

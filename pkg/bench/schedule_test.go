@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"math"
+	"math/big"
+	"testing"
+	"time"
+)
+
+var oddRates = []float64{0.1, 1, 3, 7, 29.97, 333.333, 500, 1e3 / 7, 5000, 12345.678, 1e6, 999999.937}
+
+// TestConstantScheduleDoesNotDrift compares due times with exact arithmetic
+// hours into the schedule.
+func TestConstantScheduleDoesNotDrift(t *testing.T) {
+	for _, rate := range oddRates {
+		s := newSchedule(Load{RatePerSecond: rate, Requests: math.MaxUint64})
+		exactRate := new(big.Rat).SetFloat64(rate)
+		for _, at := range []float64{0, 1, 59.9, 3600, 10 * 3600} {
+			for i := uint64(at * rate); i < uint64(at*rate)+100; i++ {
+				s.issued = i
+				s.advance()
+				due, ok := s.peek()
+				exact := new(big.Rat).Quo(new(big.Rat).SetInt(new(big.Int).Mul(new(big.Int).SetUint64(i), big.NewInt(1e9))), exactRate)
+				off, _ := new(big.Rat).Sub(new(big.Rat).SetInt64(due), exact).Float64()
+				if !ok || math.Abs(off) > 0.51 {
+					t.Fatalf("rate %v: request %d is due at %d ns, %v ns off", rate, i, due, off)
+				}
+			}
+		}
+	}
+}
+
+func TestScheduleHasTheExactCount(t *testing.T) {
+	for _, rate := range oddRates {
+		for _, d := range []time.Duration{time.Second, 1500 * time.Millisecond, 7 * time.Second, 10 * time.Second} {
+			got := newSchedule(Load{RatePerSecond: rate, Duration: d}).skipUntil(math.MaxInt64)
+			want := uint64(math.Ceil(math.Round(rate*d.Seconds()*1e6) / 1e6))
+			if got != want {
+				t.Errorf("rate %v for %s: %d requests, want %d", rate, d, got, want)
+			}
+		}
+		if got := newSchedule(Load{RatePerSecond: rate, Requests: 1234}).skipUntil(math.MaxInt64); got != 1234 {
+			t.Errorf("rate %v: %d of 1234 requests", rate, got)
+		}
+	}
+	s := newSchedule(Load{RatePerSecond: 1000, Duration: time.Hour})
+	if got := s.skipUntil(int64(100 * time.Millisecond)); got != 100 {
+		t.Errorf("%d requests are due in the first 100 ms, want 100", got)
+	}
+	if got := s.span(); got != 100*time.Millisecond {
+		t.Errorf("100 requests at 1000/s span %s", got)
+	}
+}
+
+// TestPoissonArrivals checks mean and variance of the gaps, whose distribution
+// is exponential: both moments follow from the rate.
+func TestPoissonArrivals(t *testing.T) {
+	const n = 200_000
+	for _, rate := range []float64{0.5, 500, 5000, 1e6} {
+		s := newSchedule(Load{RatePerSecond: rate, Requests: math.MaxUint64, Arrival: Poisson, Seed: 7})
+		var sum, squares, longer float64
+		last := int64(0)
+		for range n {
+			due, _ := s.peek()
+			s.pop()
+			if due < last {
+				t.Fatal("due times go backwards")
+			}
+			gap := float64(due-last) * rate / 1e9
+			last = due
+			sum += gap
+			squares += gap * gap
+			if gap > 1 {
+				longer++
+			}
+		}
+		mean := sum / n
+		variance := squares/n - mean*mean
+		// Five standard errors of each estimate.
+		if math.Abs(mean-1) > 5/math.Sqrt(n) || math.Abs(variance-1) > 5*math.Sqrt(8)/math.Sqrt(n) {
+			t.Errorf("rate %v: mean %v, variance %v of the gaps, want 1 and 1", rate, mean, variance)
+		}
+		if share := longer / n; math.Abs(share-1/math.E) > 0.006 {
+			t.Errorf("rate %v: %v of the gaps are longer than the mean, want 1/e", rate, share)
+		}
+	}
+}
+
+func TestPoissonIsRepeatable(t *testing.T) {
+	at := func(seed uint64) int64 {
+		s := newSchedule(Load{RatePerSecond: 100, Requests: 1000, Arrival: Poisson, Seed: seed})
+		s.skipUntil(int64(time.Second))
+		due, _ := s.peek()
+		return due
+	}
+	if at(1) != at(1) || at(1) == at(2) {
+		t.Error("the seed does not decide the arrivals")
+	}
+}
