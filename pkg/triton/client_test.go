@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -149,8 +150,9 @@ func TestOtherServersAreNotTakenForTriton(t *testing.T) {
 		return listener.Addr().String()
 	}
 	tlsServer := func() string {
-		server := httptest.NewTLSServer(http.NotFoundHandler())
-		server.Config.ErrorLog = nil
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
 		t.Cleanup(server.Close)
 		return server.Listener.Addr().String()
 	}

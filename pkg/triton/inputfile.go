@@ -102,15 +102,15 @@ func parseInputFile(path string, text []byte) (*inputFile, error) {
 	f := &inputFile{path: path, validation: len(top.Validation) > 0}
 	for i, entry := range top.Data {
 		where := fmt.Sprintf("data[%d]", i)
-		steps, nested := []json.RawMessage{entry}, false
-		if entry[0] == '[' {
-			nested = true
-			if err := json.Unmarshal(entry, &steps); err != nil {
-				return nil, fail(where, "", "is unreadable: %v", err)
-			}
-			if len(steps) == 0 {
-				return nil, fail(where, "", "is a stream without steps")
-			}
+		var steps []json.RawMessage
+		nested := entry[0] == '['
+		if !nested {
+			steps = append(steps, entry)
+		} else if err := json.Unmarshal(entry, &steps); err != nil {
+			return nil, fail(where, "", "is unreadable: %v", err)
+		}
+		if len(steps) == 0 {
+			return nil, fail(where, "", "is a stream without steps")
 		}
 		first := len(f.steps)
 		for j, raw := range steps {
