@@ -74,7 +74,9 @@ func (s GPUSelector) choose(seen []sighting) (chosen map[device]bool, by string)
 		return slices.ContainsFunc(g.pods, func(p NamespacedName) bool { return slices.Contains(s.Pods, p) })
 	}
 	if chosen = pick(func(g sighting) bool {
-		return slices.Contains(s.UUIDs, g.gpu.UUID) || g.family == FamilyDCGM && holds(g)
+		// MIG instances share their GPU's UUID, and only their pod tells them apart.
+		named := slices.Contains(s.UUIDs, g.gpu.UUID) && (g.gpu.MIGInstance == "" || len(s.Pods) == 0)
+		return named || g.family == FamilyDCGM && holds(g)
 	}); len(chosen) > 0 {
 		if len(s.UUIDs) > 0 {
 			return chosen, byUUID

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,11 +240,17 @@ func TestModelCountersSince(t *testing.T) {
 	}
 }
 
+// seed gives the fuzzer pages of a few lines: it minimises slowly.
 func seed(f *testing.F) {
-	for _, file := range []string{"dcgm_4_8.txt", "dcgm_4_9.txt", "dcgm_mig.txt", "triton_gpu.txt", "triton_default.loaded.txt", "triton_cache.loaded.txt"} {
-		f.Add(open(f, file))
+	for _, file := range []string{"dcgm_4_8.txt", "dcgm_4_9.txt", "dcgm_mig.txt", "triton_gpu.txt", "triton_cache.loaded.txt"} {
+		for lines := range slices.Chunk(strings.SplitAfter(string(open(f, file)), "\n"), 4) {
+			if page := strings.Join(lines, ""); len(page) < 1000 {
+				f.Add([]byte(page))
+			}
+		}
 	}
 	f.Add([]byte("nv_inference_count{model=\"m\",version=\"1\"} 1e300\n"))
+	f.Add([]byte("nv_model_load_duration_secs{model=\"m\"} Nan\n"))
 	f.Add([]byte("DCGM_FI_DEV_FB_USED{UUID=\"u\"} -0\n"))
 }
 

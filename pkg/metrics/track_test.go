@@ -3,6 +3,8 @@ package metrics
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,6 +181,9 @@ func TestSelector(t *testing.T) {
 	dcgm := func(uuid, node string, pods ...NamespacedName) sighting {
 		return sighting{gpu: GPU{UUID: uuid}, family: FamilyDCGM, nodes: []string{node}, pods: pods}
 	}
+	mig := func(instance string, pods ...NamespacedName) sighting {
+		return sighting{gpu: GPU{UUID: "1", MIGInstance: instance}, family: FamilyDCGM, pods: pods}
+	}
 	triton := sighting{gpu: GPU{UUID: "1"}, family: FamilyTriton, pods: []NamespacedName{mine}}
 	for name, test := range map[string]struct {
 		sel  GPUSelector
@@ -189,29 +194,20 @@ func TestSelector(t *testing.T) {
 		"all":                      {GPUSelector{}, []sighting{dcgm("1", "n"), dcgm("2", "n")}, []string{"1", "2"}, byAll},
 		"uuid":                     {GPUSelector{UUIDs: []string{"2"}, Nodes: []string{"n"}}, []sighting{dcgm("1", "n"), dcgm("2", "n")}, []string{"2"}, byUUID},
 		"pod":                      {GPUSelector{Pods: []NamespacedName{mine}, Nodes: []string{"n"}}, []sighting{dcgm("1", "n", other), dcgm("2", "n", mine)}, []string{"2"}, byPod},
+		"MIG, by pod":              {GPUSelector{UUIDs: []string{"1"}, Pods: []NamespacedName{mine}}, []sighting{mig("7", mine), mig("9", other)}, []string{"1/7"}, byUUID},
+		"MIG, by UUID":             {GPUSelector{UUIDs: []string{"1"}}, []sighting{mig("7", mine), mig("9", other)}, []string{"1/7", "1/9"}, byUUID},
 		"pod of another space":     {GPUSelector{Pods: []NamespacedName{{"prod", "a"}}}, []sighting{dcgm("1", "n", mine)}, nil, byNode},
 		"pod known to Triton":      {GPUSelector{Pods: []NamespacedName{mine}, Nodes: []string{"n"}}, []sighting{dcgm("1", "n"), dcgm("2", "n"), triton}, []string{"1"}, byTritonPod},
 		"node, for want of better": {GPUSelector{Pods: []NamespacedName{mine}, Nodes: []string{"n"}}, []sighting{dcgm("1", "n"), dcgm("2", "m")}, []string{"1"}, byNode},
 	} {
 		chosen, by := test.sel.choose(test.seen)
 		var got []string
-		for _, d := range sortedDevices(chosen) {
-			got = append(got, d.uuid)
+		for d := range chosen {
+			got = append(got, strings.TrimSuffix(d.uuid+"/"+d.migInstance, "/"))
 		}
+		slices.Sort(got)
 		if diff := cmp.Diff(test.want, got); diff != "" || by != test.by {
 			t.Errorf("%s: by %q, want %q (-want +got):\n%s", name, by, test.by, diff)
 		}
 	}
-}
-
-func sortedDevices(set map[device]bool) []device {
-	byUUID := map[string]device{}
-	for d := range set {
-		byUUID[d.uuid] = d
-	}
-	var all []device
-	for _, uuid := range sorted(byUUID) {
-		all = append(all, byUUID[uuid])
-	}
-	return all
 }
