@@ -48,3 +48,17 @@ func BenchmarkRecord(b *testing.B) {
 		r.complete(timing{due: 0, sent: 50, end: int64(i)&0xfffff + 100}, 1)
 	}
 }
+
+// BenchmarkTake is what the supervisor does once per second on each recorder.
+func BenchmarkTake(b *testing.B) {
+	r, second, total := newRecorder(true, 0), &tally{}, &tally{}
+	b.ReportAllocs()
+	for range b.N {
+		for i := range int64(100) {
+			r.complete(timing{due: 0, sent: 60_000, end: 500_000 + i*20_000}, 1)
+		}
+		r.take(second)
+		total.merge(second)
+		second.reset()
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // samples are latencies over many orders of magnitude, as one seed gives them.
@@ -24,7 +26,7 @@ func TestQuantilesAreWithinATenthOfAPercent(t *testing.T) {
 		l := LatencyOf(list...)
 		slices.Sort(list)
 		for _, q := range []float64{0, 0.001, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 1} {
-			rank := min(len(list), max(1, int(q*float64(len(list))+0.5)))
+			rank := max(1, int(math.Ceil(q*float64(len(list)))))
 			want, got := list[rank-1], l.Quantile(q)
 			if off := math.Abs(float64(got-want)) / float64(want); off > 0.001 {
 				t.Errorf("seed %d: quantile %v is %s, want %s (%.3f %% off)", seed, q, got, want, 100*off)
@@ -93,10 +95,55 @@ func TestLatencyAtItsLimits(t *testing.T) {
 		t.Error("the zero value is not an empty distribution")
 	}
 	l := LatencyOf(-5, 0, 3*time.Hour)
-	if l.Min() != 0 || l.Max() != 3*time.Hour || l.Count() != 3 || l.Mean() != time.Hour {
+	if l.Min() != 0 || l.Max() != 3*time.Hour || l.Count() != 3 || l.Mean() != time.Hour || l.Quantile(1) != 3*time.Hour || l.Quantile(-1) != 0 {
 		t.Errorf("got %s", l)
 	}
-	if q := l.Quantile(1); q < time.Hour || q > 3*time.Hour {
-		t.Errorf("the largest quantile is %s", q)
+	if l := LatencyOf(math.MaxInt64); l.Quantile(0.5) != math.MaxInt64 {
+		t.Errorf("got %s", l)
+	}
+}
+
+// TestBucketsAreHDRBuckets holds our histogram against the reference library.
+func TestBucketsAreHDRBuckets(t *testing.T) {
+	reference := hdrhistogram.New(1, int64(time.Hour), 3)
+	list := samples(5, 20_000)
+	for _, d := range list {
+		if err := reference.RecordValue(int64(d)); err != nil {
+			t.Fatal(err)
+		}
+		from, to := bucketRange(bucketOf(int64(d)))
+		if int64(d) < from || int64(d) > to {
+			t.Fatalf("%d is in the bucket from %d to %d", d, from, to)
+		}
+	}
+	var want []Bucket
+	for _, bar := range reference.Distribution() {
+		if bar.Count > 0 {
+			want = append(want, Bucket{From: time.Duration(max(0, bar.From-1)), To: time.Duration(bar.To), Count: uint64(bar.Count)})
+		}
+	}
+	l := LatencyOf(list...)
+	if !slices.Equal(l.Buckets(), want) {
+		t.Error("the buckets differ from the library's")
+	}
+	for _, q := range []float64{0.5, 0.9, 0.99, 0.999} {
+		if got, want := l.Quantile(q), reference.ValueAtPercentile(100*q); int64(got) != want {
+			t.Errorf("quantile %v is %d, the library says %d", q, got, want)
+		}
+	}
+}
+
+// TestResetLeavesNothing: a histogram that is used again is as good as new.
+func TestResetLeavesNothing(t *testing.T) {
+	var h histogram
+	for _, d := range samples(1, 1000) {
+		h.record(int64(d))
+	}
+	h.reset()
+	for _, d := range samples(2, 50) {
+		h.record(int64(d))
+	}
+	if got, want := (Latency{h}), LatencyOf(samples(2, 50)...); !slices.Equal(got.Buckets(), want.Buckets()) || got.Min() != want.Min() || got.Mean() != want.Mean() {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -12,7 +12,7 @@ type tally struct {
 	completed, failed, canceled, stuck, inferences uint64
 	// response counts from the due time; service and sendLag stay empty in a
 	// closed loop, where they are the same and nothing.
-	response, service, sendLag, failedResponse distribution
+	response, service, sendLag, failedResponse histogram
 	errors                                     errorTable
 	// lastEnd is when the last request ended, on the run's clock.
 	lastEnd int64

@@ -51,6 +51,7 @@ func newRun(ctx context.Context, runner *Runner, load Load) *run {
 		runner: runner, load: load, clock: runner.clock, firstSeq: runner.seq,
 		ctx: ctx, base: context.WithoutCancel(ctx),
 		stop: make(chan struct{}), over: make(chan struct{}),
+		live: 1, // until all are started
 	}
 }
 
@@ -107,6 +108,7 @@ func (r *run) supervise(progress func(Progress)) *Result {
 		r.halt()
 	} else {
 		r.loop.start()
+		r.leave()
 		interrupted = r.watch(reporter)
 	}
 	r.take()
