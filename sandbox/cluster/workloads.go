@@ -30,9 +30,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
-	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/kubectl-triton/kubectl-triton/sandbox/node"
+	"github.com/kubectl-triton/kubectl-triton/sandbox/triton"
+	"github.com/kubectl-triton/kubectl-triton/sandbox/triton/modelconfig"
 )
 
 //go:embed manifests
@@ -207,7 +208,7 @@ func render(file string, v values) ([]*unstructured.Unstructured, error) {
 // files, by file name; without a path, the built-in ones.
 func readModels(location string) (map[string]string, error) {
 	if location == "" {
-		return readModelDir(manifests, "manifests/models")
+		return triton.DefaultModels(), nil
 	}
 	info, err := os.Stat(location)
 	if err != nil {
@@ -244,13 +245,12 @@ func readModelFiles(files fs.FS, paths ...string) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the models: %w", err)
 		}
-		var anything any
-		if err := sigsyaml.Unmarshal(content, &anything); err != nil {
-			return nil, fmt.Errorf("the model description %s is not valid YAML: %w", p, err)
-		}
 		name := path.Base(p)
 		if problems := utilvalidation.IsConfigMapKey(name); len(problems) > 0 {
 			return nil, fmt.Errorf("the model description %s can't be a ConfigMap's key: %s", p, strings.Join(problems, "; "))
+		}
+		if _, err := modelconfig.Parse(strings.TrimSuffix(name, path.Ext(name)), content); err != nil {
+			return nil, fmt.Errorf("cannot use the models: %w", err)
 		}
 		models[name] = string(content)
 		size += len(content)
