@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -80,7 +81,9 @@ func newCluster(t testing.TB) *cluster {
 	mux.HandleFunc("GET /api/v1/namespaces/{ns}/pods", c.listPods)
 	mux.HandleFunc("/api/v1/namespaces/{ns}/pods/{name}/portforward", c.portForward)
 	c.direct = httptest.NewServer(mux)
-	c.server = httptest.NewTLSServer(mux)
+	c.server = httptest.NewUnstartedServer(mux)
+	c.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	c.server.StartTLS()
 	t.Cleanup(func() {
 		close(c.quit)
 		c.killTunnels("")

@@ -14,6 +14,11 @@
 // holds at most 1 MiB and then slows the other connections of the same pod.
 //
 // The protocol has no acknowledgement for "the pod accepted the connection":
-// DialContext returns once the node has taken the streams, and a refusal shows
-// as a *RefusedError on the first Read or Write.
+// DialContext returns once the node has taken the streams. A refusal is a
+// *RefusedError of DialContext or, most often, of the first Read or Write.
+//
+// The streaming library of the nodes hangs behind data that nobody takes in the
+// pod, for one because the pod has closed the connection. A tunnel whose node
+// takes no new connections for 10 s is therefore retired: it keeps the
+// connections it has, and new ones get a new tunnel.
 package portforward

@@ -91,8 +91,8 @@ func (e *Endpoint) Candidates(ctx context.Context) ([]Candidate, error) {
 // ignored, so that it fits http.Transport and gRPC. After failures it waits
 // before it tries again, at most 3 s.
 //
-// Errors are those of Resolve, *TunnelError and *LostError. That the port
-// refuses shows on the first Read or Write, as a *RefusedError.
+// Errors are those of Resolve, *TunnelError, *LostError and *RefusedError; the
+// last comes most often from the first Read or Write.
 func (e *Endpoint) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	for attempt := 1; ; attempt++ {
 		t, err := e.target(ctx)

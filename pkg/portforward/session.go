@@ -125,7 +125,9 @@ func (s *session) open(ctx context.Context, port int32) (net.Conn, error) {
 	case <-c.replied:
 		// The error stream carries nothing from this side.
 		s.finish(c.errID)
-		return c, nil
+		if err = c.writeError(); err == nil {
+			return c, nil
+		}
 	case <-c.writeDone:
 		err = c.writeError()
 	case <-ctx.Done():
