@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -55,9 +54,9 @@ func (c *Client) ModelReady(ctx context.Context, name, version string) error {
 // ClassNotTriton that says what it looks like.
 func (c *Client) ServerMetadata(ctx context.Context) (ServerMetadata, error) {
 	const op = "read the server's metadata"
-	reply, err := c.fetch(ctx, op, http.MethodGet, "/v2")
+	reply, err := c.probe(ctx, op)
 	if err != nil {
-		return ServerMetadata{}, notTriton(op, err)
+		return ServerMetadata{}, err
 	}
 	if err := recognise(op, reply); err != nil {
 		return ServerMetadata{}, err
@@ -196,60 +195,4 @@ func errorMessage(status int, body []byte) string {
 		return text
 	}
 	return "no message"
-}
-
-// recognise tells whether an answer to GET /v2 can be Triton's.
-func recognise(op string, r *controlReply) error {
-	looks := ""
-	var meta ServerMetadata
-	switch text := strings.TrimSpace(string(r.body)); {
-	case r.status == http.StatusOK && text == "":
-		looks = "answers every path with nothing, as Triton's metrics port does; its HTTP port is usually 8000"
-	case r.status == http.StatusBadRequest && strings.Contains(text, "HTTPS"):
-		looks = "expects TLS"
-	case r.status == http.StatusForbidden && strings.Contains(text, `"error"`):
-		return nil // Triton with restricted protocols
-	case r.status != http.StatusOK:
-		looks = fmt.Sprintf("answers GET /v2 with status %d%s: %q", r.status, servedBy(r.header), shorten(text))
-	case json.Unmarshal(r.body, &meta) != nil || meta.Name == "" || meta.Version == "":
-		looks = fmt.Sprintf("answers GET /v2%s with %q", servedBy(r.header), shorten(text))
-	case !slices.Contains(meta.Extensions, "model_configuration"):
-		looks = fmt.Sprintf("speaks the same protocol but is %s %s, without Triton's model configuration and statistics", meta.Name, meta.Version)
-	default:
-		return nil
-	}
-	return &Error{Class: ClassNotTriton, Op: op, Status: r.status,
-		Message: "this port is not Triton's HTTP endpoint: it " + looks}
-}
-
-func servedBy(h http.Header) string {
-	if server := h.Get("Server"); server != "" {
-		return " as " + server
-	}
-	return ""
-}
-
-// notTriton reads from a failed exchange what else may listen there. net/http
-// quotes the bytes it could not understand: a gRPC server opens with an HTTP/2
-// SETTINGS frame (type 4), a TLS server answers plain text with an alert record.
-func notTriton(op string, err error) error {
-	var failed *Error
-	if !errors.As(err, &failed) || failed.cause == nil {
-		return err
-	}
-	looks, text := "", failed.cause.Error()
-	switch {
-	case strings.Contains(text, `\x00\x00`) && strings.Contains(text, `\x04\x00`):
-		looks = "speaks HTTP/2, as Triton's gRPC port does; its HTTP port is usually 8000"
-	case strings.Contains(text, `\x15\x03`), strings.Contains(text, "HTTPS client"):
-		looks = "expects TLS"
-	case strings.Contains(text, "malformed HTTP"):
-		looks = "does not speak HTTP"
-	case failed.Class == ClassConnect && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
-		looks = "closes the connection without an answer, as a gRPC port does, or a Triton that is shutting down"
-	default:
-		return err
-	}
-	return &Error{Class: ClassNotTriton, Op: op, cause: failed.cause,
-		Message: "this port is not Triton's HTTP endpoint: it " + looks}
 }

@@ -301,3 +301,18 @@ func BenchmarkBuildHTTPBinary(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkSend(b *testing.B) {
+	for _, p := range protocols() {
+		b.Run(p.name, func(b *testing.B) {
+			m := &strictModel{cfg: ModelConfig{Name: "m", Input: []InputConfig{{Name: "INPUT0", DataType: Int32, Dims: []int64{16}}}}}
+			s := p.open(b, m, build(b, m, RequestOptions{}))
+			b.ReportAllocs()
+			for seq := uint64(0); b.Loop(); seq++ {
+				if _, err := s.Send(b.Context(), seq); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
