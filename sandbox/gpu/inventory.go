@@ -75,6 +75,7 @@ func ReadInventory(dir string) ([]Device, error) {
 func validate(devices []Device) error {
 	indexes, uuids := map[int]bool{}, map[string]bool{}
 	for _, d := range devices {
+		powerOK := d.IdlePowerW >= 0 && d.IdlePowerW < d.LimitPowerW // false for NaN
 		switch {
 		case d.UUID == "" || d.UUID == "." || d.UUID == ".." || strings.ContainsAny(d.UUID, "/\x00"):
 			return fmt.Errorf("device %d has the unusable UUID %q", d.Index, d.UUID)
@@ -86,7 +87,7 @@ func validate(devices []Device) error {
 			return fmt.Errorf("index %d is given twice", d.Index)
 		case d.MemoryTotalBytes == 0:
 			return fmt.Errorf("device %s has no memory", d.UUID)
-		case !(d.IdlePowerW >= 0 && d.IdlePowerW < d.LimitPowerW):
+		case !powerOK:
 			return fmt.Errorf("device %s needs 0 <= idle power < power limit, but has %g W and %g W", d.UUID, d.IdlePowerW, d.LimitPowerW)
 		case d.SMClockMaxMHz < 0 || d.MemoryClockMaxMHz < 0:
 			return fmt.Errorf("device %s has a negative clock", d.UUID)

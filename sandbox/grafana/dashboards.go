@@ -173,7 +173,7 @@ func validUID(uid string) *apiError {
 		return failure(http.StatusBadRequest, "uid too long, max 40 characters")
 	}
 	for _, r := range uid {
-		if !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
+		if r != '-' && r != '_' && !isAlphanumeric(r) {
 			return failure(http.StatusBadRequest, "uid contains illegal characters")
 		}
 	}
@@ -188,8 +188,12 @@ func generatedUID(title string, id int64) string {
 
 // slug is a title as part of a URL.
 func slug(title string) string {
-	words := strings.FieldsFunc(strings.ToLower(title), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') })
+	words := strings.FieldsFunc(strings.ToLower(title), func(r rune) bool { return !isAlphanumeric(r) })
 	return strings.Join(words, "-")
+}
+
+func isAlphanumeric(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
 func text(m map[string]any, key string) string {

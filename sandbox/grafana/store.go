@@ -42,7 +42,7 @@ func openStore(dir, password string) (*store, error) {
 		return nil, fmt.Errorf("read Grafana's state: %w", err)
 	}
 	if err := json.Unmarshal(data, &s.state); err != nil {
-		return nil, fmt.Errorf("Grafana's state %s is damaged; remove it to start anew: %w", s.path, err)
+		return nil, fmt.Errorf("the state kept in %s is damaged; remove the file to start anew: %w", s.path, err)
 	}
 	return s, nil
 }

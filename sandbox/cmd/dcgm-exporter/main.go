@@ -46,7 +46,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (err error) {
 	cfg, err := parseConfig(args, getenv, stderr)
 	if err != nil {
 		return err
@@ -62,12 +62,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return fmt.Errorf("the GPU driver could not be initialised: %w", err)
 	}
-	defer telemetry.Close()
+	defer func() { err = errors.Join(err, telemetry.Close()) }()
 	listener, err := listen(cfg)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
 
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	log.Info("Starting webserver", "address", listener.Addr().String(), "collect_interval", cfg.collectInterval.String(), "field_names", string(cfg.generation))
@@ -105,6 +104,7 @@ func listen(cfg config) (net.Listener, error) {
 
 // run refreshes the values and serves them until ctx ends.
 func (e *exporter) run(ctx context.Context, listener net.Listener) error {
+	defer listener.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Without a first period there is nothing to say about utilisation yet.
