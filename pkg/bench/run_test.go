@@ -199,7 +199,7 @@ func TestLateRequestsAreAllSentWithoutADuration(t *testing.T) {
 // TestConservation runs random loads against a random server, with interrupts
 // at random moments; checkCounts holds what must be true of each.
 func TestConservation(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 2))
 			upTo := func(d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
