@@ -50,8 +50,10 @@ type Server struct {
 	grpc      *grpc.Server
 	control   *http.Server
 
-	stop    chan struct{}
-	running sync.WaitGroup
+	stop     chan struct{}
+	running  sync.WaitGroup
+	stopping sync.Once
+	stopped  error
 }
 
 // Start loads the models and serves. It returns an error if a model can't be
@@ -203,7 +205,13 @@ func (s *Server) Address(port int) string {
 
 // Stop ends the server as Triton does on SIGTERM: what comes from now on is
 // cut, what is in flight is finished, for at most --exit-timeout-secs.
+// Further calls wait for the first and return what it did.
 func (s *Server) Stop(ctx context.Context) error {
+	s.stopping.Do(func() { s.stopped = s.shutDown(ctx) })
+	return s.stopped
+}
+
+func (s *Server) shutDown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.settings.exitTimeout)
 	defer cancel()
 	s.log.info("server.cc", 305, "Waiting for in-flight requests to complete.")

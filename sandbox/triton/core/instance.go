@@ -108,6 +108,9 @@ func (i *instance) execute(batch []*Request) {
 			i.model.cache.store(r, outcomes[k].outputs)
 		}
 	}
+	if i.model.Config.Backend == "identity" && i.model.Config.MaxBatchSize == 0 {
+		size = 0 // that backend adds up batch sizes, and without batching there is none
+	}
 	i.model.countExecution(i.reporter, batch, failed, size, timing.ComputeInput, timing.ComputeInfer, timing.ComputeOutput)
 	for k, r := range batch {
 		r.respond(outcomes[k].response(i.model))

@@ -18,6 +18,8 @@ import (
 
 const (
 	maxHeaderBytes = 64 << 10
+	// maxPathBytes is what the real server keeps of a path; it drops the rest.
+	maxPathBytes = 4092
 	// keepBufferBytes bounds the response buffer that a connection keeps.
 	keepBufferBytes = 64 << 10
 )
@@ -131,6 +133,13 @@ func (s *Server) setActive(c *conn, active bool) bool {
 	return !s.closing
 }
 
+// Closing says whether Shutdown has begun.
+func (s *Server) Closing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
 // Shutdown cuts idle connections and those that come from now on, and waits
 // for requests in progress. After ctx it cuts these too. The caller closes the
 // listener afterwards.
@@ -177,6 +186,7 @@ func (c *conn) serve() {
 		}
 		x := &Exchange{Method: request.Method, header: request.Header, conn: c, close: request.Close}
 		x.Path, _, _ = strings.Cut(request.RequestURI, "?")
+		x.Path = x.Path[:min(len(x.Path), maxPathBytes)]
 		if err := c.readBody(request, x); err != nil {
 			return
 		}
