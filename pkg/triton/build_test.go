@@ -129,7 +129,7 @@ func TestImpossibleRequestsAreRefused(t *testing.T) {
 		opts        RequestOptions
 		says        []string
 	}{
-		{"batch above max", "identity_fp32", RequestOptions{BatchSize: 9}, []string{"batch of 9", "max_batch_size 8", "1 to 8"}},
+		{"batch above max", "identity_fp32", RequestOptions{BatchSize: 9}, []string{"batch of 9", "max_batch_size 8", "at most 8"}},
 		{"negative batch", "identity_fp32", RequestOptions{BatchSize: -1}, []string{"batch size is -1"}},
 		{"batch without batching", "identity_var", RequestOptions{BatchSize: 2}, []string{"no batch dimension", "batch of 2"}},
 		{"batch of sequences", "seq_sum", RequestOptions{BatchSize: 2}, []string{"sequence", "batch size 1"}},
@@ -167,7 +167,7 @@ func TestImpossibleRequestsAreRefused(t *testing.T) {
 
 func TestEncodingsThatCannotCarryTheModelAreRefused(t *testing.T) {
 	half := &strictModel{cfg: ModelConfig{Name: "m", Input: []InputConfig{{Name: "INPUT0", DataType: FP16, Dims: []int64{1}}}}}
-	if _, err := NewHTTPSender(nil, build(t, half, RequestOptions{}), HTTPOptions{}); err == nil || !strings.Contains(err.Error(), "binary") {
+	if _, err := NewHTTPSender(nil, build(t, half, RequestOptions{}), HTTPOptions{}); err == nil || !strings.Contains(err.Error(), "input INPUT0 is FP16") || !strings.Contains(err.Error(), "use binary") {
 		t.Errorf("FP16 in JSON: %v", err)
 	}
 	halfOut := &strictModel{cfg: ModelConfig{Name: "m", Input: []InputConfig{{Name: "INPUT0", DataType: FP32, Dims: []int64{1}}},

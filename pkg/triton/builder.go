@@ -30,7 +30,7 @@ func (b *builder) checkBatch(cfg ModelConfig) error {
 	case batch > 1 && cfg.MaxBatchSize == 0:
 		return b.refuse("", "leave the batch size out", "it has no batch dimension (max_batch_size 0), so a batch of %d can't be sent", batch)
 	case cfg.MaxBatchSize > 0 && batch > cfg.MaxBatchSize:
-		return b.refuse("", fmt.Sprintf("use a batch size of 1 to %d", cfg.MaxBatchSize), "a batch of %d is above its max_batch_size %d", batch, cfg.MaxBatchSize)
+		return b.refuse("", fmt.Sprintf("use a batch size of at most %d", cfg.MaxBatchSize), "a batch of %d is above its max_batch_size %d", batch, cfg.MaxBatchSize)
 	case b.opts.StringLength < 0:
 		return b.refuse("", "use 0 or more", "the string length is %d", b.opts.StringLength)
 	}

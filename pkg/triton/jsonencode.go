@@ -14,15 +14,6 @@ import (
 // checkJSONEncoding refuses tensors that the protocol's JSON can't carry, in
 // either direction.
 func (s *RequestSpec) checkJSONEncoding() error {
-	outputs := s.asked
-	if len(outputs) == 0 {
-		outputs = slices.Sorted(maps.Keys(s.outputs))
-	}
-	for _, name := range outputs {
-		if d := s.outputs[name]; d == FP16 || d == BF16 {
-			return &RequestError{Model: s.model, Problem: "output " + name + " is " + string(d) + ", which the protocol does not carry in JSON", Hint: "use binary encoding"}
-		}
-	}
 	for i, in := range s.inputs {
 		if in.datatype == FP16 || in.datatype == BF16 {
 			return &RequestError{Model: s.model, Input: in.name, Problem: "is " + string(in.datatype) + ", which the protocol does not carry in JSON", Hint: "use binary encoding"}
@@ -34,6 +25,15 @@ func (s *RequestSpec) checkJSONEncoding() error {
 			if problem := notJSON(step.data[i], in.datatype); problem != "" {
 				return &InputDataError{File: s.file.path, Where: step.where, Input: in.name, Problem: problem + ", which JSON does not carry; use binary encoding"}
 			}
+		}
+	}
+	outputs := s.asked
+	if len(outputs) == 0 {
+		outputs = slices.Sorted(maps.Keys(s.outputs))
+	}
+	for _, name := range outputs {
+		if d := s.outputs[name]; d == FP16 || d == BF16 {
+			return &RequestError{Model: s.model, Problem: "output " + name + " is " + string(d) + ", which the protocol does not carry in JSON", Hint: "use binary encoding"}
 		}
 	}
 	return nil
