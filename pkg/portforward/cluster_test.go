@@ -64,8 +64,8 @@ type cluster struct {
 const deafPort = 7
 
 type watchEvent struct {
-	Type   string      `json:"type"`
-	Object *corev1.Pod `json:"object"`
+	Type   string `json:"type"`
+	Object any    `json:"object"`
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -256,6 +256,9 @@ func (c *cluster) serveWatch(w http.ResponseWriter, r *http.Request, key string)
 		case e := <-events:
 			json.NewEncoder(w).Encode(e)
 			w.(http.Flusher).Flush()
+			if e.Type == "ERROR" {
+				return
+			}
 		}
 	}
 }
@@ -412,6 +415,17 @@ func (c *cluster) deletePod(ns, name string) {
 	p.ResourceVersion = strconv.Itoa(c.version)
 	delete(c.pods, key)
 	c.tell(key, watchEvent{"DELETED", p})
+}
+
+// expireWatches ends all watches, as the API server does after a while.
+func (c *cluster) expireWatches() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gone := metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: "too old resource version"}
+	for events := range c.watchers {
+		events <- watchEvent{"ERROR", gone}
+		delete(c.watchers, events)
+	}
 }
 
 // killTunnels cuts the tunnels to a pod, or all.

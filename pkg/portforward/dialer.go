@@ -107,6 +107,10 @@ func New(config Config) (*Dialer, error) {
 	if d.client == nil {
 		quiet := rest.CopyConfig(d.rest)
 		quiet.WarningHandler = rest.NoWarnings{}
+		if quiet.QPS == 0 && quiet.RateLimiter == nil {
+			// The default of 5 per second would delay reconnects.
+			quiet.QPS, quiet.Burst = 50, 100
+		}
 		if d.http, err = rest.HTTPClientFor(quiet); err == nil {
 			d.client, err = kubernetes.NewForConfigAndClient(quiet, d.http)
 		}

@@ -282,6 +282,18 @@ func TestWithoutPermissionToWatch(t *testing.T) {
 	}
 }
 
+func TestDeletionIsSeenAfterTheWatchExpired(t *testing.T) {
+	c := tritonCluster(t)
+	conn := dial(t, c.dialer(TransportSPDY).Service("triton", "triton-infer", "http"))
+	eventually(t, "the pod is watched", func() bool { return c.count("watch pods") == 1 })
+	c.expireWatches()
+	c.deletePod("triton", "triton-0") // nobody is told
+	_, err := conn.Read(make([]byte, 1))
+	if !errors.Is(err, errPodDeleted) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAnotherPodWhenANodeIsUnreachable(t *testing.T) {
 	c := tritonCluster(t)
 	c.setPod(readyPod("triton-1"))

@@ -21,6 +21,8 @@ const (
 	watchRetry   = time.Second
 )
 
+var errPodDeleted = errors.New("the pod was deleted")
+
 // pod is one pod that connections go to: its state, kept current by a watch,
 // and its tunnel.
 type pod struct {
@@ -118,6 +120,14 @@ func (p *pod) doubt() {
 	p.suspect = true
 }
 
+// nodeError is called when the node reported a failed connection: the pod may
+// be gone, which only matters where no watch would tell.
+func (p *pod) nodeError() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.suspect = p.suspect || !p.watched
+}
+
 func (p *pod) hasTunnel() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,7 +184,7 @@ func (p *pod) establish(ctx context.Context) (*session, error) {
 	if err := p.backoff.wait(ctx); err != nil {
 		return nil, err
 	}
-	s, err := p.dialer.connect(ctx, p.ref, p.doubt)
+	s, err := p.dialer.connect(ctx, p.ref, p.nodeError)
 	if err != nil {
 		if ctx.Err() == nil {
 			p.backoff.failed(err)
@@ -240,36 +250,40 @@ func (p *pod) closeTunnel(reason error) {
 func (p *pod) watch(ctx context.Context, version string) {
 	pods := p.dialer.client.CoreV1().Pods(p.ref.Namespace)
 	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, p.ref.Name).String()
-	for ctx.Err() == nil {
-		w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: selector, ResourceVersion: version})
-		if apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
-			return
-		}
-		if err == nil {
-			p.setWatched(true)
-			var gone bool
-			version, gone = p.follow(ctx, w, version)
-			p.setWatched(false)
-			if gone {
-				p.end(errors.New("the pod was deleted"))
-				return
-			}
-		}
-		if version == "" || err != nil {
-			if !sleep(ctx, watchRetry) {
-				return
-			}
+	for ; ctx.Err() == nil; sleep(ctx, watchRetry) {
+		if version == "" {
 			list, err := pods.List(ctx, metav1.ListOptions{FieldSelector: selector})
 			if err != nil {
-				version = ""
 				continue
 			}
 			if len(list.Items) == 0 || list.Items[0].UID != p.uid {
-				p.end(errors.New("the pod was deleted"))
+				p.end(errPodDeleted)
 				return
 			}
 			version = list.ResourceVersion
 			p.update(&list.Items[0])
+		}
+		// The watch is ended by its Stop, which waits for the request's end; a
+		// cancelled context would leave that to the background.
+		watchCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		starting := context.AfterFunc(ctx, cancel)
+		w, err := pods.Watch(watchCtx, metav1.ListOptions{FieldSelector: selector, ResourceVersion: version})
+		starting()
+		var gone bool
+		if err == nil {
+			p.setWatched(true)
+			version, gone = p.follow(ctx, w, version)
+			p.setWatched(false)
+		}
+		cancel()
+		switch {
+		case gone:
+			p.end(errPodDeleted)
+			return
+		case apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err):
+			return
+		case err != nil:
+			version = ""
 		}
 	}
 }
