@@ -170,10 +170,26 @@ func (w *gpuWatch) window(ctx context.Context, begin, end time.Time) (metrics.GP
 		defer cancel()
 		var window metrics.GPUWindow
 		if window, err = w.fromPrometheus(ctx, begin, end); err == nil {
-			return window, nil
+			return w.unlessSparse(window, begin, end), nil
 		}
 	}
 	return w.sampler.Window(w.selector, begin, end), err
+}
+
+// unlessSparse prefers the plugin's own samples where Prometheus scrapes too
+// seldom for the length of the test.
+func (w *gpuWatch) unlessSparse(window metrics.GPUWindow, begin, end time.Time) metrics.GPUWindow {
+	insufficient := func(g metrics.GPUSummary) bool { return g.Insufficient }
+	sufficient := func(g metrics.GPUSummary) bool { return !g.Insufficient }
+	if !slices.ContainsFunc(window.GPUs, insufficient) || slices.ContainsFunc(window.GPUs, sufficient) {
+		return window
+	}
+	own := w.sampler.Window(w.selector, begin, end)
+	if !slices.ContainsFunc(own.GPUs, sufficient) {
+		return window
+	}
+	own.Gaps = append(own.Gaps, fmt.Sprintf("%s has too few samples of this test (every %s); these figures were sampled by the plugin", window.Source, report.Seconds(window.Interval.Seconds())))
+	return own
 }
 
 func (w *gpuWatch) fromPrometheus(ctx context.Context, begin, end time.Time) (metrics.GPUWindow, error) {

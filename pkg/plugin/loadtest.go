@@ -21,7 +21,7 @@ import (
 const (
 	// discoveryTimeout bounds everything up to the first request, so that a
 	// wrong input is answered soon.
-	discoveryTimeout = 9 * time.Second
+	discoveryTimeout = 7 * time.Second
 	// closingTimeout bounds what happens after the load, each step within it.
 	closingTimeout = 30 * time.Second
 )

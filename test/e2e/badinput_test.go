@@ -36,26 +36,26 @@ func TestBadInput(t *testing.T) {
 		{"no such context", nil, []string{"--context", "nowhere"}, 1, []string{"nowhere"}},
 		{"no such Service", nil, []string{"--service", "nope"}, 1, []string{"no Service nope", "triton-infer"}},
 		{"no such namespace", nil, []string{"-n", "nope"}, 1, []string{"no Triton was found", "--namespace"}},
-		{"Service without pods", nil, []string{"--service", "nopods"}, 1, []string{"nopods", "ready"}},
+		{"Service without pods", nil, []string{"--service", "nopods"}, 1, []string{"nopods", "app=nobody", "kubectl get pods"}},
 		{"no ready pod", nil, []string{"--service", "pending"}, 1, []string{"pending", "ready"}},
 		{"Service without selector", nil, []string{"--service", "noselector"}, 1, []string{"no selector"}},
-		{"unknown model", nil, []string{"nope"}, 1, []string{"no model nope", "constant"}},
-		{"model not ready", nil, []string{"broken"}, 1, []string{"broken", "not ready"}},
-		{"several models", nil, nil, 2, []string{"several models", "constant"}},
-		{"unknown version", nil, []string{"constant", "--model-version", "9"}, 1, []string{"version 9"}},
-		{"wrong shape", nil, []string{"constant", "--shape", "INPUT0:5,5"}, 2, []string{"INPUT0"}},
-		{"unknown input", nil, []string{"constant", "--shape", "NOPE:4"}, 2, []string{"NOPE", "INPUT0"}},
-		{"batch too large", nil, []string{"constant", "--batch-size", "99"}, 2, []string{"99", "8"}},
-		{"unreadable input data", nil, []string{"constant", "--input-data", nothing}, 2, []string{"none"}},
-		{"metrics port", nil, []string{"constant", "--port", "8002"}, 1, []string{"8002", "--port"}},
-		{"gRPC port", nil, []string{"constant", "--port", "8001"}, 1, []string{"8001", "--port"}},
-		{"no such port", nil, []string{"constant", "--port", "9999"}, 1, []string{"9999"}},
+		{"unknown model", nil, []string{"nope"}, 1, []string{"no model nope", "steady"}},
+		{"model not ready", nil, []string{"steady", "--service", "explicit"}, 1, []string{"steady", "not ready", "not loaded", "kubectl"}},
+		{"several models", nil, nil, 2, []string{"several models", "steady"}},
+		{"unknown version", nil, []string{"steady", "--model-version", "9"}, 1, []string{"version 9"}},
+		{"wrong shape", nil, []string{"steady", "--shape", "INPUT0:5,5"}, 2, []string{"INPUT0"}},
+		{"unknown input", nil, []string{"steady", "--shape", "NOPE:4"}, 2, []string{"NOPE", "INPUT0"}},
+		{"batch too large", nil, []string{"steady", "--batch-size", "99"}, 2, []string{"99", "8"}},
+		{"unreadable input data", nil, []string{"steady", "--input-data", nothing}, 2, []string{"none"}},
+		{"metrics port", nil, []string{"steady", "--port", "8002"}, 1, []string{"8002", "--port"}},
+		{"gRPC port", nil, []string{"steady", "--port", "8001"}, 1, []string{"8001", "--port"}},
+		{"no such port", nil, []string{"steady", "--port", "9999"}, 1, []string{"9999"}},
 		{"not a Triton", nil, []string{"-n", "monitoring", "--service", "prom-operator-grafana", "--port", "80"}, 1, []string{"does not answer as Triton", "--port"}},
-		{"RBAC: nothing", []string{"KUBECONFIG=" + limitedUser(t, "nobody")}, []string{"constant"}, 1, []string{"services", "auth can-i"}},
-		{"RBAC: no pods", []string{"KUBECONFIG=" + limitedUser(t, "nopods", rule("services", "get"))}, []string{"constant"}, 1, []string{"pods", "auth can-i"}},
-		{"RBAC: no port-forward", []string{"KUBECONFIG=" + limitedUser(t, "noforward", rule("services", "get"), rule("pods", "get", "list", "watch"))}, []string{"constant"}, 1, []string{"pods/portforward", "triton"}},
+		{"RBAC: nothing", []string{"KUBECONFIG=" + limitedUser(t, "nobody")}, []string{"steady"}, 1, []string{"services", "auth can-i"}},
+		{"RBAC: no pods", []string{"KUBECONFIG=" + limitedUser(t, "nopods", rule("services", "get"))}, []string{"steady"}, 1, []string{"pods", "auth can-i"}},
+		{"RBAC: no port-forward", []string{"KUBECONFIG=" + limitedUser(t, "noforward", rule("services", "get"), rule("pods", "get", "list", "watch"))}, []string{"steady"}, 1, []string{"pods/portforward", "triton"}},
 		{"unknown flag", nil, []string{"--nope"}, 2, []string{"--nope", "--help"}},
-		{"two models", nil, []string{"constant", "--model", "other"}, 2, []string{"two models"}},
+		{"two models", nil, []string{"steady", "--model", "other"}, 2, []string{"two models"}},
 		{"rate and concurrency", nil, []string{"--rate", "5", "--concurrency", "5"}, 2, []string{"exclude each other"}},
 		{"negative rate", nil, []string{"--rate", "-1"}, 2, []string{"--rate"}},
 		{"bad output", nil, []string{"-o", "xml"}, 2, []string{"--output", "json"}},
@@ -95,7 +95,7 @@ func TestBadInput(t *testing.T) {
 // runs, and says what is missing and how to mend it.
 func TestSecretForbidden(t *testing.T) {
 	config := limitedUser(t, "nosecret", rule("services", "get", "list"), rule("pods", "get", "list", "watch"), rule("pods/portforward", "create"))
-	o := finish(t, command(t.Context(), "kubectl-triton", []string{"KUBECONFIG=" + config}, "bench", "constant", "--requests", "20", "--warmup", "0", "-o", "json"))
+	o := finish(t, command(t.Context(), "kubectl-triton", []string{"KUBECONFIG=" + config}, "bench", "steady", "--requests", "20", "--warmup", "0", "-o", "json"))
 	if o.code != 0 {
 		t.Fatalf("exit code %d: %s", o.code, o.stderr)
 	}
@@ -208,11 +208,38 @@ func silentAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// explicitTriton runs a Triton that has loaded one of its models only.
+func explicitTriton(t *testing.T) {
+	t.Helper()
+	from, err := client.CoreV1().Pods("triton").Get(t.Context(), readyPod(t, "triton", "app=triton-infer").Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "e2e-explicit", Namespace: "triton", Labels: map[string]string{"app": "e2e-explicit"}},
+		Spec:       corev1.PodSpec{Containers: from.Spec.Containers[:1], Volumes: from.Spec.Volumes, AutomountServiceAccountToken: from.Spec.AutomountServiceAccountToken},
+	}
+	c := &pod.Spec.Containers[0]
+	c.Args = append(c.Args, "--model-control-mode=explicit", "--load-model=mixed")
+	c.Resources = corev1.ResourceRequirements{}
+	must(t, func() error {
+		_, err := client.CoreV1().Pods("triton").Create(t.Context(), pod, metav1.CreateOptions{})
+		return err
+	})
+	t.Cleanup(func() {
+		now := int64(0)
+		_ = client.CoreV1().Pods("triton").Delete(context.Background(), "e2e-explicit", metav1.DeleteOptions{GracePeriodSeconds: &now})
+	})
+	readyPod(t, "triton", "app=e2e-explicit")
+}
+
 // createServices adds Services that lead nowhere good.
 func createServices(t *testing.T) {
 	t.Helper()
 	ports := []corev1.ServicePort{{Name: "http", Port: 8000, TargetPort: intstr.FromInt32(8000)}}
+	explicitTriton(t)
 	for name, selector := range map[string]map[string]string{
+		"explicit":   {"app": "e2e-explicit"},
 		"nopods":     {"app": "nobody"},
 		"pending":    {"app": "e2e-pending"},
 		"noselector": nil,

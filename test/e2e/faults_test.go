@@ -117,7 +117,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 				t.Errorf("nothing is said of Grafana: %+v", r.Missing)
 			}
 		}},
-		{"Prometheus", "monitoring", "app=kube-prometheus-stack-prometheus", func(t *testing.T, r *report.Bench, o outcome) {
+		{"Prometheus", "monitoring", "app.kubernetes.io/name=prometheus", func(t *testing.T, r *report.Bench, o outcome) {
 			if r.Client.Failed != 0 || o.code != 0 {
 				t.Errorf("the test suffered: %d failed, exit code %d", r.Client.Failed, o.code)
 			}

@@ -54,11 +54,11 @@ func tritonControl(t *testing.T) *http.Client {
 // simulator did, for both protocols, both transports and both loops.
 func TestPercentilesMatchTheSimulator(t *testing.T) {
 	for _, args := range [][]string{
-		{"steady", "--concurrency", "6", "--duration", "10s"},
-		{"steady", "--concurrency", "6", "--duration", "6s", "--protocol", "grpc"},
-		{"steady", "--concurrency", "4", "--duration", "6s", "--transport", "websocket", "--batch-size", "3"},
-		{"steady", "--rate", "60", "--arrival", "constant", "--duration", "8s"},
-		{"steady", "--concurrency", "4", "--requests", "100", "--encoding", "json"},
+		{"steady", "--concurrency", "8", "--duration", "12s"},
+		{"steady", "--concurrency", "8", "--duration", "8s", "--protocol", "grpc"},
+		{"steady", "--concurrency", "8", "--duration", "8s", "--transport", "websocket", "--batch-size", "3"},
+		{"steady", "--rate", "30", "--arrival", "constant", "--duration", "8s"},
+		{"steady", "--concurrency", "8", "--requests", "200", "--encoding", "json"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			hc := tritonControl(t)
