@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	constants "k8s.io/apimachinery/pkg/util/portforward"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport/spdy"
 )
 
@@ -57,18 +58,18 @@ func BenchmarkRoundTrip(b *testing.B) {
 		})
 		b.Run("library/"+strconv.Itoa(n), func(b *testing.B) {
 			c := tritonCluster(b)
-			roundTrips(b, libraryStreams(b, c, n))
+			roundTrips(b, libraryStreams(b, c.config(), c.server.URL+"/api/v1/namespaces/triton/pods/triton-0/portforward", 8000, n))
 		})
 	}
 }
 
 // libraryStreams are data streams of client-go's, for comparison.
-func libraryStreams(b *testing.B, c *cluster, n int) []io.ReadWriter {
-	roundTripper, upgrader, err := spdy.RoundTripperFor(c.config())
+func libraryStreams(b *testing.B, config *rest.Config, target string, port, n int) []io.ReadWriter {
+	roundTripper, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		b.Fatal(err)
 	}
-	request, err := http.NewRequest(http.MethodPost, c.server.URL+"/api/v1/namespaces/triton/pods/triton-0/portforward", nil)
+	request, err := http.NewRequest(http.MethodPost, target, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func libraryStreams(b *testing.B, c *cluster, n int) []io.ReadWriter {
 	b.Cleanup(func() { connection.Close() })
 	var streams []io.ReadWriter
 	for i := range n {
-		header := http.Header{headerPort: {"8000"}, headerRequestID: {strconv.Itoa(i)}}
+		header := http.Header{headerPort: {strconv.Itoa(port)}, headerRequestID: {strconv.Itoa(i)}}
 		var stream httpstream.Stream
 		for _, kind := range []string{"error", "data"} {
 			header.Set(headerStreamType, kind)

@@ -1,8 +1,6 @@
 package portforward
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -16,19 +14,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
-	spf "k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/klog/v2"
 )
 
@@ -263,124 +255,6 @@ func (c *cluster) serveWatch(w http.ResponseWriter, r *http.Request, key string)
 	}
 }
 
-// PortForward is the node's part: it connects to the process behind a port.
-func (c *cluster) PortForward(_ context.Context, pod, _ string, port int32, stream io.ReadWriteCloser) error {
-	c.mu.Lock()
-	address := c.backends[fmt.Sprintf("%s:%d", pod, port)]
-	c.mu.Unlock()
-	if port == deafPort {
-		<-c.quit
-		return nil
-	}
-	if address == "" {
-		address = "127.0.0.1:1" // nothing listens on port 1
-	}
-	backend, err := net.Dial("tcp", address)
-	if err != nil {
-		return err
-	}
-	defer backend.Close()
-	go func() {
-		io.Copy(backend, stream)
-		backend.(*net.TCPConn).CloseWrite()
-		// The streaming library hangs behind data that is not taken.
-		io.Copy(io.Discard, stream)
-	}()
-	_, err = io.Copy(stream, backend)
-	return err
-}
-
-// recorder notes the connection of an upgraded request, to kill it later.
-type recorder struct {
-	http.ResponseWriter
-	cluster *cluster
-	pod     string
-}
-
-func (r recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(r.ResponseWriter).Hijack()
-	if err == nil {
-		r.cluster.mu.Lock()
-		r.cluster.tunnels[conn] = r.pod
-		r.cluster.mu.Unlock()
-	}
-	return conn, rw, err
-}
-
-func (c *cluster) portForward(w http.ResponseWriter, r *http.Request) {
-	ns, name := r.PathValue("ns"), r.PathValue("name")
-	verb := "create"
-	if r.Method == http.MethodGet {
-		verb = "get"
-	}
-	if r.Header.Get("Authorization") != "Bearer secret" && r.Header.Get("X-Bridge") == "" {
-		fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "", "Unauthorized")
-		return
-	}
-	if !c.allowed(w, verb, "pods/portforward", ns) {
-		return
-	}
-	c.mu.Lock()
-	p, status, hang, noWS := c.pods[ns+"/"+name], c.broken[name], c.hang, c.noWS
-	c.mu.Unlock()
-	if hang != nil {
-		select {
-		case <-hang:
-		case <-r.Context().Done():
-			return
-		}
-	}
-	if p == nil {
-		fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, "pods", fmt.Sprintf("pods %q not found", name))
-		return
-	}
-	if status != 0 {
-		http.Error(w, "error dialing backend: dial tcp 10.0.0.1:10250: connect: no route to host", status)
-		return
-	}
-	rec := recorder{w, c, ns + "/" + name}
-	if websocket.IsWebSocketUpgrade(r) {
-		if noWS {
-			http.Error(w, "unable to upgrade: no WebSockets here", http.StatusBadRequest)
-			return
-		}
-		c.bridge(rec, r)
-		return
-	}
-	spf.ServePortForward(rec, r, c, name, string(p.UID), nil, time.Hour, 30*time.Second, []string{spf.ProtocolV1Name})
-}
-
-// bridge does what the API server does with a tunnelling WebSocket: it copies
-// bytes between it and a SPDY upgrade of the node.
-func (c *cluster) bridge(w http.ResponseWriter, r *http.Request) {
-	upgrader := websocket.Upgrader{Subprotocols: []string{"SPDY/3.1+portforward.k8s.io"}}
-	ws, err := upgrader.Upgrade(w, r, nil)
-	if err != nil {
-		return
-	}
-	near := portforward.NewTunnelingConnectionWithLogger(klog.Logger{}, ws)
-	defer near.Close()
-	far, err := net.Dial("tcp", c.direct.Listener.Addr().String())
-	if err != nil {
-		return
-	}
-	defer far.Close()
-	fmt.Fprintf(far, "POST %s HTTP/1.1\r\nHost: node\r\nX-Bridge: 1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\nContent-Length: 0\r\n\r\n", r.URL.Path)
-	reader := bufio.NewReader(far)
-	if response, err := http.ReadResponse(reader, nil); err != nil || response.StatusCode != http.StatusSwitchingProtocols {
-		return
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		io.Copy(far, near)
-		far.Close()
-	}()
-	io.Copy(near, reader)
-	near.Close()
-	<-done
-}
-
 var podType = metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}
 
 // setPod stores a pod and tells the watches.
@@ -447,136 +321,4 @@ func (c *cluster) count(request string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.requests[request]
-}
-
-// readyPod is a running pod of the test Service with Triton's ports.
-func readyPod(name string) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "triton", Name: name, UID: types.UID("uid-" + name), Labels: map[string]string{"app": "triton"}},
-		Spec: corev1.PodSpec{NodeName: "gpu-0", Containers: []corev1.Container{{Name: "triton", Ports: []corev1.ContainerPort{
-			{Name: "http-triton", ContainerPort: 8000}, {Name: "grpc-triton", ContainerPort: 8001}}}}},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
-	}
-}
-
-func unready(p *corev1.Pod, reason string) *corev1.Pod {
-	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: reason}}
-	return p
-}
-
-// service is svc/triton-infer with a numbered and a named target port.
-func service() *corev1.Service {
-	return &corev1.Service{
-		TypeMeta:   metav1.TypeMeta{Kind: "Service", APIVersion: "v1"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "triton", Name: "triton-infer"},
-		Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.7", Selector: map[string]string{"app": "triton"}, Ports: []corev1.ServicePort{
-			{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8000)},
-			{Name: "grpc", Port: 8001, TargetPort: intstr.FromString("grpc-triton")},
-			{Name: "metrics", Port: 8002},
-		}},
-	}
-}
-
-func (c *cluster) setService(s *corev1.Service) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.services[s.Namespace+"/"+s.Name] = s
-}
-
-// listen runs handle for each connection to a port of a pod.
-func (c *cluster) listen(pod string, port int, handle func(net.Conn)) {
-	c.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]struct{}{}
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[conn] = struct{}{}
-			mu.Unlock()
-			wg.Go(func() {
-				handle(conn)
-				mu.Lock()
-				delete(open, conn)
-				mu.Unlock()
-			})
-		}
-	})
-	c.t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for conn := range open {
-			conn.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	c.mu.Lock()
-	c.backends[fmt.Sprintf("%s:%d", pod, port)] = l.Addr().String()
-	c.mu.Unlock()
-}
-
-func echo(conn net.Conn) {
-	defer conn.Close()
-	io.Copy(conn, conn)
-}
-
-// tritonCluster has a Service, one ready pod and an echo behind its HTTP port.
-func tritonCluster(t testing.TB) *cluster {
-	c := newCluster(t)
-	c.setService(service())
-	c.setPod(readyPod("triton-0"))
-	c.listen("triton-0", 8000, echo)
-	return c
-}
-
-func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// dial opens a connection that ends with the test.
-func dial(t testing.TB, e *Endpoint) net.Conn {
-	t.Helper()
-	c, err := e.DialContext(testContext(t), "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-// exchange sends a text through an echo.
-func exchange(c net.Conn, text string) error {
-	if _, err := io.WriteString(c, text); err != nil {
-		return err
-	}
-	got := make([]byte, len(text))
-	if _, err := io.ReadFull(c, got); err != nil {
-		return err
-	}
-	if string(got) != text {
-		return fmt.Errorf("sent %q, got %q", text, got)
-	}
-	return nil
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	ctx := testContext(t)
-	for !holds() {
-		if !sleep(ctx, time.Millisecond) {
-			t.Fatalf("never became true: %s", what)
-		}
-	}
 }

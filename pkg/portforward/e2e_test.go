@@ -3,6 +3,7 @@
 package portforward
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -220,4 +222,90 @@ func TestE2EForbidden(t *testing.T) {
 	if !errors.As(err, &forbidden) || forbidden.Verb != "get" || forbidden.Resource != "services" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// BenchmarkE2E exchanges small HTTP requests with Triton on kept connections:
+// through this package, through client-go's streams, and through a Forwarder.
+func BenchmarkE2E(b *testing.B) {
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	d, err := New(Config{REST: config})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	e := d.Service("triton", "triton-infer", "http")
+	ref, err := e.Resolve(context.Background())
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := NewForwarder(e, ForwarderConfig{})
+	if err := f.Listen(); err != nil {
+		b.Fatal(err)
+	}
+	go f.Serve(context.Background())
+	defer f.Close()
+	for _, n := range []int{1, 16, 64} {
+		b.Run("conn/"+strconv.Itoa(n), func(b *testing.B) {
+			var conns []io.ReadWriter
+			for range n {
+				conns = append(conns, dial(b, e))
+			}
+			requests(b, conns)
+		})
+		b.Run("library/"+strconv.Itoa(n), func(b *testing.B) {
+			requests(b, libraryStreams(b, config, d.server.JoinPath("api/v1/namespaces", ref.Namespace, "pods", ref.Name, "portforward").String(), int(ref.Port), n))
+		})
+		b.Run("forwarder/"+strconv.Itoa(n), func(b *testing.B) {
+			var conns []io.ReadWriter
+			for range n {
+				conn, err := net.Dial("tcp", f.LocalAddr().String())
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer conn.Close()
+				conns = append(conns, conn)
+			}
+			requests(b, conns)
+		})
+	}
+}
+
+// requests sends b.N requests in all and reports this process's CPU per one.
+func requests(b *testing.B, conns []io.ReadWriter) {
+	b.Helper()
+	b.ReportAllocs()
+	var before, after syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for i, c := range conns {
+		n := b.N / len(conns)
+		if i < b.N%len(conns) {
+			n++
+		}
+		wg.Go(func() {
+			reader := bufio.NewReader(c)
+			for range n {
+				if _, err := io.WriteString(c, "GET /v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"); err != nil {
+					b.Error(err)
+					return
+				}
+				response, err := http.ReadResponse(reader, nil)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	b.ReportMetric(float64(used)/1e3/float64(b.N), "cpu-us/op")
 }
