@@ -51,7 +51,8 @@ type ControlPlane struct {
 
 // Start brings the control plane up and returns once it can take pods. When ctx
 // ends before that, everything that was started is stopped again. Later
-// failures arrive on Failed.
+// failures arrive on Failed. A process can start one only: the components keep
+// global state.
 func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
 	c := &ControlPlane{dir: cfg.Dir, step: cfg.Step, failed: make(chan error, 4)}
 	if c.step == nil {

@@ -234,6 +234,18 @@ func (a *Agent) forget(w *podWorker) {
 	delete(a.workers, w.pod().UID)
 }
 
+// someoneEnds reports whether a pod of this node is being deleted.
+func (a *Agent) someoneEnds() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.workers {
+		if w.deletionRequested() {
+			return true
+		}
+	}
+	return false
+}
+
 // worker finds the pod of a name; of two, the one that is not being deleted.
 func (a *Agent) worker(namespace, name string) *podWorker {
 	a.mu.Lock()

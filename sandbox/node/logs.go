@@ -50,6 +50,9 @@ func (a *Agent) serveContainerLogs(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "text/plain")
+	if options.Follow {
+		_ = http.NewResponseController(w).Flush() // an asker that is gone already ends the reading too
+	}
 	err = crilogs.ReadLogs(r.Context(), source.path, source.path, criLogOptions(options, time.Now()), &logRuntime{running: source.running}, stdout, stderr)
 	if err != nil && r.Context().Err() == nil {
 		a.log.Warn("cannot serve a container's log", "pod", worker.key, "error", err)

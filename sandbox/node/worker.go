@@ -39,6 +39,7 @@ type podWorker struct {
 	reported   corev1.PodStatus
 
 	terminating bool
+	endingSince time.Time
 	killTimer   *time.Timer
 }
 
@@ -142,6 +143,7 @@ func (w *podWorker) awaitDeletion(ctx context.Context) {
 
 // remove confirms the deletion to the API server, which then drops the object.
 func (w *podWorker) remove(ctx context.Context) {
+	w.releaseGPUs()
 	if w.removed() {
 		return
 	}
@@ -155,12 +157,36 @@ func (w *podWorker) remove(ctx context.Context) {
 	}
 }
 
+// releaseGPUs must come before the API server drops the pod: the scheduler then
+// counts its GPUs as free.
+func (w *podWorker) releaseGPUs() {
+	if err := w.agent.devices.release(w.pod().UID); err != nil {
+		w.agent.log.Error("cannot release a pod's GPUs", "pod", w.key, "error", err)
+	}
+}
+
+// allocateGPUs waits for pods that were removed by force and still end: the
+// scheduler counts their GPUs as free already.
+func (w *podWorker) allocateGPUs(ctx context.Context) (map[string][]string, error) {
+	for {
+		granted, err := w.agent.devices.allocate(w.pod())
+		if err == nil || !w.agent.someoneEnds() || w.deletionRequested() {
+			return granted, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // prepare gives the pod its address, devices and volumes. It returns false if
 // the pod was rejected, or deleted before all of that was there.
 func (w *podWorker) prepare(ctx context.Context) bool {
 	pod := w.pod()
 	w.at.host = w.agent.internalIP
-	granted, err := w.agent.devices.allocate(pod)
+	granted, err := w.allocateGPUs(ctx)
 	for i := range pod.Spec.InitContainers {
 		w.inits = append(w.inits, w.newContainer(&pod.Spec.InitContainers[i], true, nil))
 	}
@@ -277,7 +303,7 @@ func (w *podWorker) terminate() {
 		grace = *g
 	}
 	if !w.terminating {
-		w.terminating = true
+		w.terminating, w.endingSince = true, time.Now()
 		for _, c := range w.all() {
 			if c.process == nil {
 				w.endUnstarted(c)
@@ -290,11 +316,9 @@ func (w *podWorker) terminate() {
 	if w.killTimer != nil {
 		w.killTimer.Stop()
 	}
-	remaining := time.Until(w.pod().DeletionTimestamp.Time)
-	if remaining > time.Duration(grace)*time.Second {
-		remaining = time.Duration(grace) * time.Second
-	}
-	w.killTimer = time.AfterFunc(max(remaining, 0), func() { w.post(w.killAll) })
+	// The deletion timestamp has whole seconds only, too coarse for short grace periods.
+	deadline := w.endingSince.Add(time.Duration(grace) * time.Second)
+	w.killTimer = time.AfterFunc(max(time.Until(deadline), 0), func() { w.post(w.killAll) })
 }
 
 // endUnstarted settles the state of a container without a process.
@@ -338,9 +362,7 @@ func (w *podWorker) cleanUp() {
 		w.stopWatching(c)
 	}
 	close(w.finished)
-	if err := w.agent.devices.release(w.pod().UID); err != nil {
-		w.agent.log.Error("cannot release a pod's GPUs", "pod", w.key, "error", err)
-	}
+	w.releaseGPUs()
 	if w.at.pod.IsValid() && w.at.pod != w.at.host {
 		w.agent.addresses.release(w.at.pod)
 	}
