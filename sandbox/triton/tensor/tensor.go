@@ -81,10 +81,15 @@ type Tensor struct {
 	Data  []byte
 }
 
-// Elements is the product of the dimensions.
+// Elements is the product of the dimensions; -1, which fits no data, if one is
+// negative or the product is absurd.
 func Elements(shape []int64) int64 {
+	const most = 1 << 48
 	n := int64(1)
 	for _, d := range shape {
+		if d < 0 || d > most || n > most/max(1, d) {
+			return -1
+		}
 		n *= d
 	}
 	return n
