@@ -53,8 +53,10 @@ type ServerFacts struct {
 // Facts is what Judge looks at; a nil pointer means not known.
 type Facts struct {
 	Result *Result
-	Tunnel *TunnelFacts
-	Server *ServerFacts
+	// RequestBytes is the size of one request.
+	RequestBytes int
+	Tunnel       *TunnelFacts
+	Server       *ServerFacts
 }
 
 // The thresholds of the judgement, in one place so that they can be argued about.
@@ -71,6 +73,8 @@ const (
 	queueShare   = 0.4
 	computeShare = 0.5
 	outsideShare = 0.5
+	// A path that carries this much is busy copying rather than answering.
+	muchBytesPerSecond = 20 << 20
 	// A GPU busier than this has nothing left to give.
 	busyGPU = 0.85
 )
@@ -181,6 +185,11 @@ func judgeServer(f Facts) Verdict {
 		gpuBusy, gpuIdle = *u >= busyGPU, *u < busyGPU/2
 	}
 	one := f.Result.Load.Concurrency == 1
+	bytesPerSecond := float64(f.RequestBytes) * f.Result.RequestRate()
+	next := "raise --batch-size so that each request does more, or run the client nearer to Triton"
+	if bytesPerSecond >= muchBytesPerSecond {
+		next = "the inputs are large for this path: run the client nearer to Triton, or send smaller ones"
+	}
 	switch {
 	case share(s.Queue) >= queueShare:
 		return Verdict{
@@ -193,8 +202,8 @@ func judgeServer(f Facts) Verdict {
 		return Verdict{
 			Kind:     VerdictTunnelBound,
 			Summary:  fmt.Sprintf("%s of the service time is spent outside the model, on the way and in the server's front end", ms(outside)),
-			Evidence: evidence,
-			Next:     "raise --batch-size so that each request does more, or run the client nearer to Triton",
+			Evidence: append(evidence, fmt.Sprintf("%s MiB/s of requests went through the path", number(bytesPerSecond/(1<<20)))),
+			Next:     next,
 		}
 	case gpuBusy, share(compute) >= computeShare && !one && !gpuIdle && f.Result.Load.RatePerSecond == 0:
 		return Verdict{
@@ -204,7 +213,7 @@ func judgeServer(f Facts) Verdict {
 			Next:     "a faster model (precision, TensorRT, smaller inputs) or more GPUs will show; more client load will only queue",
 		}
 	}
-	next := "raise --concurrency to find where it stops scaling"
+	next = "raise --concurrency to find where it stops scaling"
 	if f.Result.Load.RatePerSecond > 0 {
 		next = "raise --rate to find where latency starts to climb"
 	}

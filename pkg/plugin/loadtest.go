@@ -128,9 +128,28 @@ func (t *loadTest) prepare(ctx context.Context) (err error) {
 	}
 	t.client = triton.NewClient(httpClient(t.endpoint.DialContext), tritonURL)
 	if t.server, err = t.client.ServerMetadata(ctx); err != nil {
-		return fmt.Errorf("port %s of Service %s in namespace %s (pod %s) does not answer as Triton: %w; choose Triton's HTTP port with --port", t.service.HTTPPort, t.service.Name, t.service.Namespace, t.pod.Name, err)
+		return t.explainServer(err)
 	}
 	return t.prepareModel(ctx)
+}
+
+// explainServer says why the chosen pod's port gives no server metadata: the way
+// there is closed, or what answers is not Triton.
+func (t *loadTest) explainServer(err error) error {
+	var forbidden *portforward.ForbiddenError
+	var refused *portforward.RefusedError
+	switch {
+	case errors.As(err, &forbidden):
+		return forbidden
+	case errors.As(err, &refused):
+		return fmt.Errorf("%w; choose Triton's HTTP port with --port", refused)
+	}
+	where := fmt.Sprintf("port %s of Service %s in namespace %s (pod %s)", t.service.HTTPPort, t.service.Name, t.service.Namespace, t.pod.Name)
+	var answer *triton.Error
+	if errors.As(err, &answer) && answer.Class != triton.ClassNotTriton && answer.Status == 0 {
+		return fmt.Errorf("could not reach Triton at %s: %w; see 'kubectl -n %s logs %s'", where, err, t.service.Namespace, t.pod.Name)
+	}
+	return fmt.Errorf("%s does not answer as Triton: %w; choose Triton's HTTP port with --port", where, err)
 }
 
 func (t *loadTest) prepareModel(ctx context.Context) (err error) {

@@ -174,7 +174,7 @@ func (t *loadTest) prometheusFix() string {
 }
 
 func (t *loadTest) judge(r *report.Bench, result *bench.Result) {
-	facts := bench.Facts{Result: result}
+	facts := bench.Facts{Result: result, RequestBytes: t.spec.BytesPerRequest()}
 	if r.Tunnel != nil {
 		facts.Tunnel = &bench.TunnelFacts{RoundTrip: duration(r.Tunnel.RoundTripP50US), CeilingPerSecond: r.Tunnel.CeilingPerSecond}
 	}

@@ -186,12 +186,16 @@ func (s *screen) bullet(mark, text string) {
 	}
 }
 
+// hold is a space at which fold does not break.
+const hold = "\u00a0"
+
 // fold breaks text at spaces into lines of at most width columns; a longer
 // word, such as an address, stays whole.
 func fold(text string, width int) []string {
 	var lines []string
 	line := ""
-	for word := range strings.FieldsSeq(text) {
+	for word := range strings.SplitSeq(text, " ") {
+		word = strings.ReplaceAll(word, hold, " ")
 		switch {
 		case line == "":
 			line = word

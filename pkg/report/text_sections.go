@@ -87,7 +87,7 @@ func (s *screen) server(b *Bench) {
 	if len(v.Batches) > 0 {
 		var sizes []string
 		for _, x := range v.Batches {
-			sizes = append(sizes, fmt.Sprintf("%d: %s", x.Size, Percent(float64(x.Executions)/float64(v.Executions))))
+			sizes = append(sizes, strings.ReplaceAll(fmt.Sprintf("%d: %s", x.Size, Percent(float64(x.Executions)/float64(v.Executions))), " ", hold))
 		}
 		s.fact("batch", fmt.Sprintf("average %s; share of executions by size: %s", Significant(v.AverageBatch), strings.Join(sizes, ", ")))
 	}

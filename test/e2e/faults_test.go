@@ -36,12 +36,12 @@ func background(t *testing.T, args ...string) (*exec.Cmd, func() outcome) {
 	}
 }
 
-// underLoad waits until requests for the model arrive at the simulator.
-func underLoad(t *testing.T, model string) {
+// underLoad waits until so many requests for the model were answered.
+func underLoad(t *testing.T, model string, requests int) {
 	t.Helper()
 	hc := tritonControl(t)
 	eventually(t, 30*time.Second, "requests for "+model, func() bool {
-		return strings.Contains(fetch(t, hc, "GET", "http://sim/requests", ""), `"model":"`+model+`"`)
+		return strings.Count(fetch(t, hc, "GET", "http://sim/requests", ""), `"model":"`+model+`"`) >= requests
 	})
 }
 
@@ -64,7 +64,7 @@ func deletePod(t *testing.T, namespace, selector string) {
 			list, err := client.CoreV1().Pods(namespace).List(context.Background(), metav1.ListOptions{LabelSelector: selector})
 			if err == nil {
 				for _, p := range list.Items {
-					if p.Name != pod.Name && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready {
+					if p.UID != pod.UID && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready {
 						return
 					}
 				}
@@ -132,7 +132,8 @@ func TestKilledInTheMiddle(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			clearLog(t)
 			_, wait := background(t, "steady", "--concurrency", "4", "--duration", "12s", "--warmup", "0", "--timeout", "5s", "-o", "json")
-			underLoad(t, "steady")
+			// About half of what the test will send.
+			underLoad(t, "steady", 150)
 			deletePod(t, c.namespace, c.selector)
 			o := wait()
 			if o.stdout == "" {
@@ -161,7 +162,7 @@ func missing(r *report.Bench, part string) bool {
 func TestInterrupt(t *testing.T) {
 	clearLog(t)
 	cmd, wait := background(t, "steady", "--concurrency", "4", "--duration", "10m", "--warmup", "0", "-o", "json")
-	underLoad(t, "steady")
+	underLoad(t, "steady", 20)
 	interrupt(t, cmd)
 	o := wait()
 	if o.code != 130 {
