@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func (p *sleepPacer) wait(due int64, stop <-chan struct{}) {
 	ts := unix.NsecToTimespec(due + p.offset)
 	for p.long.clock.now() < due {
 		err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil)
-		if err != nil && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			p.long.wait(due, stop)
 			return
 		}

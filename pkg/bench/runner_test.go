@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -67,17 +68,29 @@ func TestConnectionsAreKeptBetweenRuns(t *testing.T) {
 	})
 }
 
-// TestIdleWorkersAreReused: the worker that was busy last goes first, so a rate
-// that one connection can carry uses two at most, one of them to keep time.
-func TestIdleWorkersAreReused(t *testing.T) {
+// TestTheWorkerThatWasBusyLastGoesFirst: after a burst that took 30 workers, a
+// load that one connection can carry stays on two, one of them to keep time, so
+// that a connection is either warm or unused.
+func TestTheWorkerThatWasBusyLastGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var made atomic.Int64
-		res := runVirtual(t, t.Context(), func(int) (Requester, error) {
-			made.Add(1)
-			return requester(func(ctx context.Context, _ uint64) (int, error) { return after(ctx, time.Millisecond) }), nil
+		var mu sync.Mutex
+		made, late := map[int]bool{}, map[int]bool{}
+		res := runVirtual(t, t.Context(), func(worker int) (Requester, error) {
+			return requester(func(ctx context.Context, seq uint64) (int, error) {
+				mu.Lock()
+				made[worker] = true
+				if seq > 100 {
+					late[worker] = true
+				}
+				mu.Unlock()
+				if seq < 30 {
+					return after(ctx, 295*time.Millisecond)
+				}
+				return after(ctx, time.Millisecond)
+			}), nil
 		}, Load{RatePerSecond: 100, Duration: 10 * time.Second})
-		if made.Load() > 2 || res.MaxInFlightReached != 1 || res.Completed != 1000 {
-			t.Errorf("%d requesters made, %d in flight, %d completed", made.Load(), res.MaxInFlightReached, res.Completed)
+		if len(made) < 30 || len(late) > 2 || res.MaxInFlightReached != 30 || res.Completed != 1000 {
+			t.Errorf("%d workers were used, %d of them after the burst, %d in flight, %d completed", len(made), len(late), res.MaxInFlightReached, res.Completed)
 		}
 	})
 }

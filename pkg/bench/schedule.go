@@ -23,7 +23,7 @@ type schedule struct {
 func newSchedule(l Load) *schedule {
 	s := &schedule{rate: l.RatePerSecond, requests: l.Requests, duration: int64(l.Duration)}
 	if l.Arrival == Poisson {
-		s.random = rand.New(rand.NewPCG(l.Seed, 0x6b756265)) //nolint:gosec // repeatable by intent
+		s.random = rand.New(rand.NewPCG(l.Seed, 0x6b756265))
 		s.advance()
 	}
 	return s
