@@ -1,6 +1,7 @@
 package portforward
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -124,7 +125,7 @@ func (c *conn) WriteTo(w io.Writer) (int64, error) {
 			continue
 		}
 		spare = chunk
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
@@ -178,7 +179,7 @@ func (c *conn) CloseWrite() error {
 	if !c.endWrites(errWriteClosed) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.writeErr == errWriteClosed {
+		if errors.Is(c.writeErr, errWriteClosed) {
 			return nil
 		}
 		return c.writeErr
@@ -249,7 +250,7 @@ func (c *conn) endWrites(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.writeErr != nil {
-		if err == net.ErrClosed {
+		if errors.Is(err, net.ErrClosed) {
 			c.writeErr = err
 		}
 		return false
@@ -355,8 +356,10 @@ func (c *conn) nodeError(text string) error {
 // Addr is the remote address of a connection: a port of a pod.
 type Addr struct{ Pod PodRef }
 
+// Network is "portforward".
 func (Addr) Network() string { return "portforward" }
 
+// String is namespace/pod:port.
 func (a Addr) String() string { return a.Pod.address() }
 
 func notify(c chan struct{}) {

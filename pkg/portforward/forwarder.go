@@ -129,7 +129,7 @@ func (f *Forwarder) Serve(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, f.shut)
 	defer stop()
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for delay := time.Duration(0); ; {
 		accepted, err := f.listener.Accept()
 		if err != nil {
@@ -148,7 +148,7 @@ func (f *Forwarder) Serve(ctx context.Context) error {
 		delay = 0
 		local := accepted.(*net.TCPConn)
 		if !f.add(local) {
-			local.Close()
+			_ = local.Close()
 			return nil
 		}
 		go f.forward(local)
@@ -171,7 +171,7 @@ func (f *Forwarder) shut() {
 		f.listener.Close()
 	}
 	for c := range f.conns {
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -202,7 +202,7 @@ func (f *Forwarder) remove(c *net.TCPConn) {
 // forward serves one local connection.
 func (f *Forwarder) forward(local *net.TCPConn) {
 	defer f.remove(local)
-	defer local.Close()
+	defer func() { _ = local.Close() }()
 	err := f.exchange(local)
 	if err == nil || f.isClosed() {
 		return

@@ -140,7 +140,7 @@ func (s *session) open(ctx context.Context, port int32) (net.Conn, error) {
 	if stuck {
 		s.retire()
 	}
-	c.Close()
+	_ = c.Close()
 	return nil, err
 }
 

@@ -165,7 +165,8 @@ func (d *Dialer) tunnelError(ctx context.Context, ref PodRef, err error) error {
 		return &TunnelError{Pod: ref, Err: err}
 	}
 	denied := d.apiError(err, request{verb: "create", resource: "pods/portforward", kind: "pod", namespace: ref.Namespace, name: ref.Name})
-	if _, other := denied.(*apiFailure); other {
+	var other *apiFailure
+	if errors.As(denied, &other) {
 		return &TunnelError{Pod: ref, Err: err}
 	}
 	return denied

@@ -77,7 +77,7 @@ func (u *webSocketUpgrade) RoundTrip(request *http.Request) (*http.Response, err
 	conn, response, err := u.dialer.DialContext(ctx, target.String(), request.Header)
 	if !stop() || ctx.Err() != nil {
 		if err == nil {
-			conn.Close()
+			_ = conn.Close()
 		}
 		return nil, ctx.Err()
 	}
@@ -88,7 +88,7 @@ func (u *webSocketUpgrade) RoundTrip(request *http.Request) (*http.Response, err
 		return nil, err
 	}
 	if conn.Subprotocol() != constants.WebsocketsSPDYTunnelingPortForwardV1 {
-		conn.Close()
+		_ = conn.Close()
 		return nil, &httpstream.UpgradeFailureError{Cause: fmt.Errorf("the server does not tunnel port-forwards in WebSockets; it chose the protocol %q", conn.Subprotocol())}
 	}
 	u.conn = conn
