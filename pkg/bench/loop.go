@@ -37,7 +37,11 @@ func (l *closedLoop) work(w *worker) {
 		if r.load.Requests > 0 && n > r.load.Requests {
 			return
 		}
-		if !w.request(r.firstSeq+n-1, now, now) {
+		seq := r.firstSeq + n - 1
+		if w.prepare(seq) {
+			now = r.clock.now()
+		}
+		if !w.request(seq, now, now) {
 			return
 		}
 		w.pause()

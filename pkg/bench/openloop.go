@@ -58,7 +58,7 @@ func (l *openLoop) work(w *worker) {
 				return
 			}
 		}
-		seq, due, ok := l.next()
+		seq, due, ok := l.next(w)
 		// The send is stamped after the lead was passed on: what that takes is
 		// send lag, not service time.
 		if !ok || !w.request(l.run.firstSeq+seq, due, l.run.clock.now()) {
@@ -71,8 +71,8 @@ func (l *openLoop) work(w *worker) {
 	}
 }
 
-// next waits for the next due time, takes it, and passes the lead on.
-func (l *openLoop) next() (seq uint64, due int64, ok bool) {
+// next prepares w for the next request, waits for its due time, takes it, and passes the lead on.
+func (l *openLoop) next(w *worker) (seq uint64, due int64, ok bool) {
 	r := l.run
 	offset, ok := l.schedule.peek()
 	if !ok {
@@ -82,6 +82,7 @@ func (l *openLoop) next() (seq uint64, due int64, ok bool) {
 		return 0, 0, false
 	}
 	due = r.origin + offset
+	w.prepare(r.firstSeq + l.schedule.issued)
 	l.pacer.wait(due, r.stop)
 	if r.stopped.Load() {
 		l.end(r.stoppedAt.Load() - r.origin)

@@ -22,6 +22,15 @@ type Requester interface {
 	Close() error
 }
 
+// Preparer is a Requester that can make a request ahead of its send, so that the
+// cost of making its data is in no measured time. Prepare(seq) is followed by
+// Do with the same seq, unless the run ends; a worker's first request, for
+// which the Requester itself is made, goes without.
+type Preparer interface {
+	Requester
+	Prepare(seq uint64)
+}
+
 // Factory makes the Requester of a worker, just before its first request. An
 // error is counted like one of a request, and the Factory is asked again at the
 // worker's next one.

@@ -72,6 +72,16 @@ func (w *worker) request(seq uint64, due, start int64) bool {
 	return true
 }
 
+// prepare lets the Requester make request seq ahead of its send; false means
+// that it has nothing to prepare.
+func (w *worker) prepare(seq uint64) bool {
+	p, ok := w.slot.requester.(Preparer)
+	if ok {
+		p.Prepare(seq)
+	}
+	return ok
+}
+
 // connect makes the Requester. The time it takes belongs to no request's
 // service time.
 func (w *worker) connect(ctx *requestContext, start int64) (sent int64, err error) {
