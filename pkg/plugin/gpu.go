@@ -161,6 +161,16 @@ func (w *gpuWatch) start(ctx context.Context) { w.sampler.Start(ctx) }
 // stop ends the sampling and waits for what is under way.
 func (w *gpuWatch) stop() { w.sampler.Stop() }
 
+// include adds the pods that took over during the test.
+func (w *gpuWatch) include(pods []report.Pod, namespace string) {
+	for _, p := range pods {
+		name := metrics.NamespacedName{Namespace: namespace, Name: p.Name}
+		if p.Loaded && !slices.Contains(w.selector.Pods, name) {
+			w.selector.Pods = append(w.selector.Pods, name)
+		}
+	}
+}
+
 // window returns the GPUs' figures between begin and end and, when they did not
 // come from Prometheus, why.
 func (w *gpuWatch) window(ctx context.Context, begin, end time.Time) (metrics.GPUWindow, error) {

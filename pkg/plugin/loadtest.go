@@ -58,7 +58,8 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	t.notes.step("testing model %s at Service %s in namespace %s, %s; pod %s on %s", t.metadata.Name, t.service.Name, t.service.Namespace, t.service.How, t.pod.Name, t.pod.Node)
+	t.notes.step("model %s at %s/%s, %s", t.metadata.Name, t.service.Namespace, t.service.Name, t.service.How)
+	t.notes.step("pod %s on %s", t.pod.Name, t.pod.Node)
 
 	marker := t.findGrafana(ctx)
 	gpus := t.findGPUs(ctx)
@@ -100,6 +101,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	r := t.report(result, begin, end, tunnel)
 	t.account(closing, r, result, statistics, before, path.loadedPods())
 	t.closeMark(closing, marker, r, begin, end)
+	gpus.include(r.Target.Pods, t.service.Namespace)
 	t.notes.step("reading the GPUs' figures")
 	window, gpuErr := gpus.window(closing, begin, end)
 	t.reportGPU(r, window, gpuErr)
@@ -308,6 +310,7 @@ func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.R
 		return
 	}
 	r.Target.Pods = describePods(t.pods, pods, loaded)
+	r.Path.PodsLoaded = len(loaded)
 	after := reader.read(ctx, pods)
 	mean := 0.0
 	if result.Service.Count() > 0 {
