@@ -26,14 +26,14 @@ type hostMonitor struct {
 
 type hostReading struct {
 	gpus             []gpuReading
-	cpuUtilization   float64 // 0–1
+	cpuBusy          float64 // 0–1
 	memoryTotalBytes float64
 	memoryUsedBytes  float64
 }
 
 type gpuReading struct {
 	uuid                              string
-	utilization                       float64 // 0–1
+	busy                              float64 // 0–1
 	memoryTotalBytes, memoryUsedBytes float64
 	powerW, powerLimitW               float64
 	energyJ                           float64
@@ -68,7 +68,7 @@ func (h *hostMonitor) poll(now time.Time) error {
 				h.energy[s.Device.UUID] = s.EnergyJ
 			}
 			reading.gpus = append(reading.gpus, gpuReading{
-				uuid: s.Device.UUID, utilization: s.Utilization,
+				uuid: s.Device.UUID, busy: s.Utilization, //nolint:misspell // the driver's word
 				memoryTotalBytes: float64(s.Device.MemoryTotalBytes), memoryUsedBytes: float64(s.MemoryUsedBytes),
 				powerW: s.PowerW, powerLimitW: s.Device.LimitPowerW, energyJ: s.EnergyJ - h.energy[s.Device.UUID],
 			})
@@ -97,7 +97,7 @@ func (h *hostMonitor) readCPU(reading *hostReading) {
 			}
 		}
 		if busy := total - idle; total > h.total && h.total > 0 {
-			reading.cpuUtilization = (busy - h.busy) / (total - h.total)
+			reading.cpuBusy = (busy - h.busy) / (total - h.total)
 		}
 		h.busy, h.total = total-idle, total
 	}

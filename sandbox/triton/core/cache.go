@@ -34,8 +34,8 @@ func NewCache(sizeBytes uint64) *Cache {
 	return &Cache{sizeBytes: sizeBytes, entries: map[cacheKey]*list.Element{}, recent: list.New()}
 }
 
-// Utilization is the share of the cache that is in use, 0–1.
-func (c *Cache) Utilization() float64 {
+// Usage is the share of the cache that is in use, 0–1.
+func (c *Cache) Usage() float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return float64(c.usedBytes) / float64(c.sizeBytes)
@@ -107,8 +107,8 @@ func keyOf(r *Request) (key cacheKey) {
 	field := func(data []byte) {
 		var size [8]byte
 		binary.LittleEndian.PutUint64(size[:], uint64(len(data)))
-		h.Write(size[:])
-		h.Write(data)
+		_, _ = h.Write(size[:]) // never fails
+		_, _ = h.Write(data)
 	}
 	field([]byte(r.Model.Name))
 	field(binary.LittleEndian.AppendUint64(nil, uint64(r.Model.Version)))

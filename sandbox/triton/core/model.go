@@ -131,7 +131,11 @@ func (m *Model) warmUpOnce(w *inferencepb.ModelWarmup) error {
 		if t.Type == tensor.Bytes {
 			size = 4 // an empty string
 		}
-		t.Data = make([]byte, tensor.Elements(t.Shape)*int64(size))
+		elements := tensor.Elements(t.Shape)
+		if elements < 0 {
+			return fmt.Errorf("input %s has shape %s", name, tensor.AppendShape(nil, t.Shape))
+		}
+		t.Data = make([]byte, elements*int64(size))
 		r.Inputs = append(r.Inputs, t)
 	}
 	m.enter()

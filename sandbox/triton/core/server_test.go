@@ -328,8 +328,8 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 			t.Errorf("entry %d is there: %v, want %v", i, got, want)
 		}
 	}
-	if u := c.Utilization(); u != 1 {
-		t.Errorf("utilization %v", u)
+	if u := c.Usage(); u != 1 {
+		t.Errorf("usage %v", u)
 	}
 }
 

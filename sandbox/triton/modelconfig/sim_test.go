@@ -55,7 +55,7 @@ func TestParseRefuses(t *testing.T) {
 	for change, want := range map[string]string{
 		"max_batch_size: -1":                                  "max_batch_size is -1",
 		"nope: 1":                                             "nope",
-		"sim: {behavior: identity}":                           "behavior",
+		"sim: {behavor: identity}":                            "behavor",
 		"sim: {behaviour: magic}":                             "known are identity",
 		"sim: {service_time: {base: 5}}":                      "a duration is written as",
 		"sim: {service_time: {base: -5ms}}":                   "negative",

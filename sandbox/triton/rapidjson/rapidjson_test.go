@@ -2,6 +2,7 @@ package rapidjson
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"strconv"
 	"testing"
@@ -108,8 +109,8 @@ func FuzzParse(f *testing.F) {
 }
 
 func tooDeep(err error) bool {
-	syntax, ok := err.(*SyntaxError)
-	return ok && syntax.Reason == "Terminate parsing due to Handler error."
+	var syntax *SyntaxError
+	return errors.As(err, &syntax) && syntax.Reason == "Terminate parsing due to Handler error."
 }
 
 func walk(v Value) {

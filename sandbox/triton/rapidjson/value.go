@@ -33,7 +33,7 @@ func (o Object) Find(name string) (Value, bool) {
 // Text is the value as it stands in the document.
 func (v Value) Text() []byte { return v.text }
 
-// IsObject, IsArray and the others tell the value's JSON type.
+// IsObject reports whether the value is an object.
 func (v Value) IsObject() bool { return v.first() == '{' }
 
 // IsArray reports whether the value is an array.

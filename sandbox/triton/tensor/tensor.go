@@ -52,7 +52,7 @@ func ParseDataType(name string) DataType {
 
 // FromConfig translates a model configuration's type.
 func FromConfig(t inferencepb.DataType) DataType {
-	if t < 0 || int(t) >= len(names()) {
+	if t < 0 || t > inferencepb.DataType_TYPE_BF16 {
 		return Invalid
 	}
 	return DataType(t)

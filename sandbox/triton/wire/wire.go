@@ -282,7 +282,8 @@ func (x *Exchange) Chunk(data []byte) {
 }
 
 func (x *Exchange) start(status int, headers []Header) []byte {
-	out := append(x.conn.out[:0], "HTTP/1.1 "...)
+	out := x.conn.out[:0]
+	out = append(out, "HTTP/1.1 "...)
 	out = strconv.AppendInt(out, int64(status), 10)
 	out = append(out, ' ')
 	out = append(out, reason(status)...)
