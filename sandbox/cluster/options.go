@@ -57,7 +57,7 @@ func (o Options) Validate() error {
 	case o.TritonReplicas > gpus:
 		return fmt.Errorf("%d Triton replicas need one GPU each, but there are %d; add GPU nodes or start fewer replicas", o.TritonReplicas, gpus)
 	case o.Stack && o.CPUNodes == 0:
-		return errors.New("Prometheus and Grafana need a CPU node, since the GPU nodes are tainted; add one or leave out the stack")
+		return errors.New("the stack (Prometheus, Grafana) needs a CPU node, since the GPU nodes are tainted; add one or leave out the stack")
 	case o.ScrapeInterval < minScrapePeriod:
 		return fmt.Errorf("a scrape interval of %s is too short; the least is %s", o.ScrapeInterval, minScrapePeriod)
 	case o.Timeout <= 0:

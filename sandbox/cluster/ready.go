@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -63,9 +62,9 @@ func (w *workloads) awaitReady(ctx context.Context, step func(format string, arg
 		select {
 		case <-ctx.Done():
 			if err != nil {
-				return fmt.Errorf("Prometheus did not answer in time: %w", err)
+				return fmt.Errorf("no answer from Prometheus in time: %w", err)
 			}
-			return fmt.Errorf("Prometheus scraped %d of %d targets in time; see its log with kubectl logs -n %s", up, want, monitoringNamespace)
+			return fmt.Errorf("only %d of %d targets were scraped by Prometheus in time; see its log with kubectl logs -n %s", up, want, monitoringNamespace)
 		case <-time.After(readyPoll):
 		}
 	}
@@ -107,7 +106,7 @@ func (w *workloads) unready(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	pods, err := w.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
-	if apierrors.IsServiceUnavailable(err) || err != nil {
+	if err != nil {
 		return fmt.Sprintf("the API server does not list them (%v)", err)
 	}
 	var reasons []string

@@ -62,7 +62,7 @@ func (d *devices) allocate(pod *corev1.Pod) (map[string][]string, error) {
 		}
 		want := int(quantity.Value())
 		if want > len(free) {
-			return nil, fmt.Errorf("Allocate failed due to requested number of devices unavailable for %s. Requested: %d, Available: %d, which is unexpected", gpuResource, want, len(free))
+			return nil, fmt.Errorf("container %s asks for %d of %s, but only %d are free on the node", c.Name, want, gpuResource, len(free))
 		}
 		for _, uuid := range free[:want] {
 			held = append(held, Allocation{UUID: uuid, Namespace: pod.Namespace, Pod: pod.Name, Container: c.Name, podUID: pod.UID})
