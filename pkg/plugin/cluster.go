@@ -31,6 +31,9 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	if err != nil {
 		return nil, explainConfig(err)
 	}
+	// The library's five requests per second are meant for controllers.
+	config.QPS, config.Burst = 50, 100
+	config.WarningHandler = rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, explainConfig(err)
