@@ -93,7 +93,8 @@ func TestPoissonIsRepeatable(t *testing.T) {
 		due, _ := s.peek()
 		return due
 	}
-	if at(1) != at(1) || at(1) == at(2) {
+	first, again, other := at(1), at(1), at(2)
+	if first != again || first == other {
 		t.Error("the seed does not decide the arrivals")
 	}
 }

@@ -61,7 +61,7 @@ func (p *Prometheus) Ready(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask Prometheus at %s whether it is ready: %w", p.address, err)
 	}
-	resp, body, err := p.client.Do(ctx, req)
+	resp, body, err := p.client.Do(ctx, req) //nolint:bodyclose // the API client has read and closed it
 	switch {
 	case err != nil:
 		return p.explain(ctx, "its readiness", err)
@@ -170,7 +170,7 @@ func (p *Prometheus) targets(ctx context.Context) (map[endpoint]target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask Prometheus at %s for %s: %w", p.address, doing, err)
 	}
-	resp, body, err := p.client.Do(ctx, req)
+	resp, body, err := p.client.Do(ctx, req) //nolint:bodyclose // the API client has read and closed it
 	if err != nil {
 		return nil, p.explain(ctx, doing, err)
 	}

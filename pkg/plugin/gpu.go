@@ -32,7 +32,6 @@ type gpuWatch struct {
 	prometheusErr error
 	sampler       *metrics.Sampler
 	selector      metrics.GPUSelector
-	sources       []string
 }
 
 // newGPUWatch finds Prometheus, the exporters on the nodes of the Triton pods,

@@ -150,7 +150,7 @@ func describeLatency(l bench.Latency) *report.Latency {
 	}
 	q := func(x float64) float64 { return microseconds(l.Quantile(x)) }
 	return &report.Latency{
-		Count: uint64(l.Count()), MeanUS: microseconds(l.Mean()), MinUS: microseconds(l.Min()),
+		Count: l.Count(), MeanUS: microseconds(l.Mean()), MinUS: microseconds(l.Min()),
 		P50US: q(0.5), P90US: q(0.9), P95US: q(0.95), P99US: q(0.99), P999US: q(0.999), MaxUS: microseconds(l.Max()),
 	}
 }

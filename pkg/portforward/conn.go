@@ -201,7 +201,7 @@ func (c *conn) Close() error {
 	}
 	c.closed = true
 	c.buf, c.off = nil, 0
-	resetData := !c.dataReset && !(c.dataOver && c.sentFin)
+	resetData := !c.dataReset && (!c.dataOver || !c.sentFin)
 	resetErr := !c.errOver
 	c.mu.Unlock()
 	c.endWrites(net.ErrClosed)

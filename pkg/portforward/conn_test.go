@@ -78,7 +78,7 @@ func TestHalfClose(t *testing.T) {
 func TestWriteAfterThePodClosed(t *testing.T) {
 	conn, pod := piped(t, tritonCluster(t), TransportSPDY)()
 	pod.Close()
-	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("got %d, %v; want EOF", n, err)
 	}
 	var lost *LostError

@@ -105,7 +105,7 @@ func TestSequencesPlayTheirStreams(t *testing.T) {
 				r := m.last()
 				value := fmt.Sprint(r.values["INPUT0"])
 				if data, ok := r.data["INPUT0"]; ok {
-					value = fmt.Sprint(data[:1])
+					value = fmt.Sprintf("%d", data[:1])
 				}
 				got = append(got, fmt.Sprint(value, " ", r.parameters["sequence_start"], " ", r.parameters["sequence_end"]))
 			}

@@ -49,7 +49,7 @@ func (c *Client) probe(ctx context.Context, op string) (*controlReply, error) {
 	if err != nil {
 		return nil, c.unanswered(ctx, op, errors.Join(writeErr, err))
 	}
-	resp, err := http.ReadResponse(br, req)
+	resp, err := http.ReadResponse(br, req) //nolint:bodyclose // its connection is closed instead
 	if err != nil {
 		return nil, c.unanswered(ctx, op, err)
 	}
@@ -92,7 +92,7 @@ func speaks(start []byte) string {
 		return "speaks HTTP/2, as Triton's gRPC port does; its HTTP port is usually 8000"
 	case len(start) >= 2 && start[0] == 0x15 && start[1] == 0x03: // a TLS alert
 		return "expects TLS"
-	case len(start) > 0 && !strings.HasPrefix("HTTP/", string(start[:min(len(start), 5)])):
+	case len(start) > 0 && !strings.HasPrefix("HTTP/", string(start[:min(len(start), 5)])): //nolint:gocritic // is what came a beginning of HTTP/?
 		return fmt.Sprintf("does not speak HTTP; its answer begins with %q", start)
 	default:
 		return ""

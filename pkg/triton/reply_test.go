@@ -35,28 +35,27 @@ func replySpec(t *testing.T, name string) *RequestSpec {
 	if i := bytes.LastIndexByte(head, '}'); i >= 0 && bytes.Contains(head, []byte(`"binary_data_size"`)) {
 		head = head[:i+1]
 	}
-	for s := (&jsonScanner{text: head}); ; {
-		parsed := replyHead{}
-		err := s.object(func(member string) (err error) {
-			switch member {
-			case "model_name":
-				spec.model, err = s.string()
-			case "outputs":
-				err = s.array(func() error {
-					out, err := parseReplyOutput(s)
-					spec.outputs[out.name] = out.datatype
-					return err
-				})
-			default:
-				_, err = s.skip()
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err, parsed)
+	s := &jsonScanner{text: head}
+	parsed := replyHead{}
+	err := s.object(func(member string) (err error) {
+		switch member {
+		case "model_name":
+			spec.model, err = s.string()
+		case "outputs":
+			err = s.array(func() error {
+				out, err := parseReplyOutput(s)
+				spec.outputs[out.name] = out.datatype
+				return err
+			})
+		default:
+			_, err = s.skip()
 		}
-		return spec
+		return err
+	})
+	if err != nil {
+		t.Fatal(err, parsed)
 	}
+	return spec
 }
 
 func TestEveryCapturedInferenceAnswerIsRead(t *testing.T) {
