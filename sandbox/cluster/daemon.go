@@ -162,17 +162,20 @@ func (d *daemon) bringUp(ctx, running context.Context, failed chan<- error) erro
 // untilFailure runs f, which ends early when a component of the control plane stops.
 func (d *daemon) untilFailure(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	watching := make(chan error, 1)
 	go func() {
+		var failure error
 		select {
-		case err := <-d.control.Failed():
-			cancel(err)
+		case failure = <-d.control.Failed():
+			cancel(failure)
 		case <-ctx.Done():
 		}
+		watching <- failure
 	}()
 	err := f(ctx)
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, ctx.Err()) {
-		return cause
+	cancel(nil)
+	if failure := <-watching; failure != nil {
+		return failure
 	}
 	return err
 }

@@ -80,7 +80,8 @@ func (i Instance) Status(ctx context.Context) (*Status, error) {
 		s.MemoryMiB = residentMiB(r.Daemon.PID)
 	}
 	switch {
-	case !running:
+	// A process that was killed may hold its lock for a moment longer.
+	case !running, err == nil && r.Daemon.PID != 0 && !r.Daemon.Alive():
 		s.State, s.PID, s.MemoryMiB = "dead", 0, 0
 		s.Message = fmt.Sprintf("its daemon has ended; see %s, then clean up with `sandbox down --name %s`", i.LogPath(), i.Name)
 		return s, nil

@@ -100,6 +100,10 @@ func (i Instance) create() (*os.File, error) {
 			return nil, err
 		}
 		stale, err := i.lock()
+		if r, readErr := i.readRecord(); errors.Is(err, errLocked) && readErr == nil && r.Daemon.PID != 0 && !r.Daemon.Alive() {
+			// A process that was killed may hold its lock for a moment longer.
+			stale, err = i.lockSoon(context.Background(), gracefulEnd)
+		}
 		if errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("the instance %s is running already; use it (KUBECONFIG=%s), end it with `sandbox down --name %s`, or start another with --name", i.Name, i.Kubeconfig(), i.Name)
 		}
