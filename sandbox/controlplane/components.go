@@ -21,32 +21,37 @@ import (
 // therefore not share a process; these functions do what those commands do
 // between parsing flags and running.
 
-func runAPIServer(ctx context.Context, listener net.Listener, args []string) error {
+// prepareAPIServer applies the options, among them the logging of the whole
+// process, and returns the function that runs the server. Nothing may log while
+// it runs.
+func prepareAPIServer(listener net.Listener, args []string) (run func(context.Context) error, err error) {
 	options := apiserveroptions.NewServerRunOptions()
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
 	for _, set := range options.Flags().FlagSets {
 		flags.AddFlagSet(set)
 	}
 	if err := flags.Parse(args); err != nil {
-		return err
+		return nil, err
 	}
 	options.SecureServing.Listener = listener
 	options.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port
 	registry := options.GenericServerRunOptions.ComponentGlobalsRegistry
 	if err := registry.Set(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := logsapi.ValidateAndApply(options.Logs, registry.FeatureGateFor(basecompatibility.DefaultKubeComponent)); err != nil {
-		return err
+		return nil, err
 	}
-	completed, err := options.Complete(ctx)
-	if err != nil {
-		return err
-	}
-	if errs := completed.Validate(); len(errs) != 0 {
-		return utilerrors.NewAggregate(errs)
-	}
-	return apiserver.Run(ctx, completed)
+	return func(ctx context.Context) error {
+		completed, err := options.Complete(ctx)
+		if err != nil {
+			return err
+		}
+		if errs := completed.Validate(); len(errs) != 0 {
+			return utilerrors.NewAggregate(errs)
+		}
+		return apiserver.Run(ctx, completed)
+	}, nil
 }
 
 func runControllerManager(ctx context.Context, args []string) error {

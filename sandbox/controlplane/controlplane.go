@@ -69,7 +69,12 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	var err error
+	// Each component applies its own logging options; this process keeps the first.
+	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	runAPIServer, err := prepareAPIServer(c.listener, c.apiServerArgs())
+	if err != nil {
+		return fmt.Errorf("cannot set up kube-apiserver: %w", err)
+	}
 	if c.etcd, err = startEtcd(ctx, c.dir); err != nil {
 		return err
 	}
@@ -77,9 +82,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 
 	var run context.Context
 	run, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	// Each component applies its own logging options; this process keeps the first.
-	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
-	c.run("kube-apiserver", func() error { return runAPIServer(run, c.listener, c.apiServerArgs()) })
+	c.run("kube-apiserver", func() error { return runAPIServer(run) })
 	admin, err := c.ClientConfig(Identity{CommonName: "sandbox-control-plane", Organizations: []string{"system:masters"}})
 	if err != nil {
 		return err
@@ -251,7 +254,7 @@ func (c *ControlPlane) Stop() {
 	timeout := time.After(5 * time.Second)
 	for ; c.running > 0; c.running-- {
 		select {
-		case <-c.failed:
+		case <-c.failed: //nolint:errcheck // only that it ended matters here
 			continue
 		case <-timeout:
 		}

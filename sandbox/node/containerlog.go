@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -72,13 +73,13 @@ func (s *logStream) Write(p []byte) (int, error) {
 		room := maxLogLineBytes - len(s.pending)
 		switch {
 		case end >= 0 && end <= room:
-			line := append(s.pending, p[:end]...)
+			line := slices.Concat(s.pending, p[:end])
 			if err := s.log.write(s.name, 'F', line); err != nil {
 				return 0, err
 			}
 			s.pending, p = s.pending[:0], p[end+1:]
 		case len(p) >= room:
-			line := append(s.pending, p[:room]...)
+			line := slices.Concat(s.pending, p[:room])
 			if err := s.log.write(s.name, 'P', line); err != nil {
 				return 0, err
 			}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // tcpPair returns both ends of a connection.
@@ -45,6 +47,8 @@ type forwarding struct {
 
 func startForwarding(t *testing.T, linger time.Duration) *forwarding {
 	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after both ends are closed
 	client, stream := tcpPair(t)
 	conn, server := tcpPair(t)
 	tunnel, end := context.WithCancel(context.Background())

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -47,7 +48,7 @@ func preparePrometheus(l *launch) error {
 	if err := os.WriteFile(own, patched, 0o600); err != nil {
 		return fmt.Errorf("cannot store the configuration of Prometheus: %w", err)
 	}
-	l.arguments = append(arguments, "--config.file="+own, "--web.listen-address=127.0.0.1:0")
+	l.arguments = slices.Concat(arguments, []string{"--config.file=" + own, "--web.listen-address=127.0.0.1:0"})
 	return nil
 }
 

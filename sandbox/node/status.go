@@ -63,7 +63,7 @@ func (w *podWorker) phase(pod *corev1.Pod) corev1.PodPhase {
 		if c.state.Terminated != nil && c.state.Terminated.ExitCode != 0 && pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
 			return corev1.PodFailed
 		}
-		if !c.succeeded() && !(c.sidecar() && c.started) {
+		if !c.succeeded() && (!c.sidecar() || !c.started) {
 			return corev1.PodPending
 		}
 	}

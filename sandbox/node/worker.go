@@ -266,7 +266,7 @@ func (w *podWorker) advance(ctx context.Context) {
 		if c.pending {
 			w.start(ctx, c)
 		}
-		if !c.succeeded() && !(c.sidecar() && c.started) {
+		if !c.succeeded() && (!c.sidecar() || !c.started) {
 			return
 		}
 	}

@@ -144,7 +144,7 @@ func (s *settings) set(name, value string) (err error) {
 		err = s.grpcRestricted.add(value)
 	default:
 		if !slices.Contains(accepted(), name) {
-			return fmt.Errorf("tritonserver: unrecognized option '--%s'", name) //nolint:misspell // tritonserver's wording
+			return fmt.Errorf("tritonserver: unrecognized option '--%s'", name)
 		}
 	}
 	if err != nil {

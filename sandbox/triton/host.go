@@ -68,7 +68,7 @@ func (h *hostMonitor) poll(now time.Time) error {
 				h.energy[s.Device.UUID] = s.EnergyJ
 			}
 			reading.gpus = append(reading.gpus, gpuReading{
-				uuid: s.Device.UUID, busy: s.Utilization, //nolint:misspell // the driver's word
+				uuid: s.Device.UUID, busy: s.Utilization,
 				memoryTotalBytes: float64(s.Device.MemoryTotalBytes), memoryUsedBytes: float64(s.MemoryUsedBytes),
 				powerW: s.PowerW, powerLimitW: s.Device.LimitPowerW, energyJ: s.EnergyJ - h.energy[s.Device.UUID],
 			})

@@ -205,7 +205,7 @@ func (a *metricsAPI) server(p *page) {
 				p.series(name, value(g), "gpu_uuid", g.uuid)
 			}
 		}
-		gpuFamily("nv_gpu_utilization", "gauge", "GPU utilization rate [0.0 - 1.0)", func(g gpuReading) float64 { return g.busy }) //nolint:misspell // Triton's name
+		gpuFamily("nv_gpu_utilization", "gauge", "GPU utilization rate [0.0 - 1.0)", func(g gpuReading) float64 { return g.busy })
 		gpuFamily("nv_gpu_memory_total_bytes", "gauge", "GPU total memory, in bytes", func(g gpuReading) float64 { return g.memoryTotalBytes })
 		gpuFamily("nv_gpu_memory_used_bytes", "gauge", "GPU used memory, in bytes", func(g gpuReading) float64 { return g.memoryUsedBytes })
 		gpuFamily("nv_gpu_power_usage", "gauge", "GPU power usage in watts", func(g gpuReading) float64 { return g.powerW })
@@ -215,12 +215,12 @@ func (a *metricsAPI) server(p *page) {
 	gauge("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes", pinnedPoolBytes)
 	gauge("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", 0)
 	if a.showCPU {
-		gauge("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", host.cpuBusy) //nolint:misspell // Triton's name
+		gauge("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", host.cpuBusy)
 		gauge("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", host.memoryTotalBytes)
 		gauge("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", host.memoryUsedBytes)
 	}
 	if cache := a.core.Cache(); cache != nil {
-		gauge("nv_cache_util", "Cache utilization [0.0 - 1.0]", cache.Usage()) //nolint:misspell // Triton's name
+		gauge("nv_cache_util", "Cache utilization [0.0 - 1.0]", cache.Usage())
 		// The release that is simulated no longer fills these in.
 		gauge("nv_cache_num_entries", "Number of responses stored in response cache", 0)
 		gauge("nv_cache_num_hits", "Number of cache hits in response cache", 0)

@@ -135,6 +135,6 @@ func (e *exporter) run(ctx context.Context, listener net.Listener) error {
 	if shutdownErr := server.Shutdown(shutdown); shutdownErr != nil {
 		err = errors.Join(err, server.Close())
 	}
-	<-served
+	<-served //nolint:errcheck // it always ends with an error
 	return err
 }

@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		}
 	}
 	for range running {
-		<-failed
+		<-failed //nolint:errcheck // it always ends with an error
 	}
 	return err
 }
