@@ -31,6 +31,6 @@ up=yes
 bin/sandbox up --name "$instance"
 KUBECONFIG=$(bin/sandbox kubeconfig --name "$instance")
 export KUBECONFIG
-say "running: kubectl triton bench resnet50 --concurrency 8 --duration 15s"
-bin/kubectl-triton bench resnet50 --concurrency 8 --duration 15s
+say "running: kubectl triton bench bert --concurrency 16 --duration 15s"
+bin/kubectl-triton bench bert --concurrency 16 --duration 15s
 say "done"
