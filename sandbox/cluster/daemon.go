@@ -259,7 +259,7 @@ func (d *daemon) awaitNodes(ended <-chan error) {
 	limit := time.After(shutdownLimit)
 	for range d.nodes {
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // only that it ended matters here
 		case <-limit:
 			return
 		}

@@ -40,7 +40,7 @@ func (a *Agent) serveContainerLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	var stdout, stderr io.Writer = flushwriter.Wrap(w), flushwriter.Wrap(w)
+	stdout, stderr := flushwriter.Wrap(w), flushwriter.Wrap(w)
 	if options.Stream != nil {
 		switch *options.Stream {
 		case corev1.LogStreamStdout:
