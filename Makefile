@@ -28,7 +28,11 @@ GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana github.com/prometheus/prometheus/cmd/prometheus
 
-.PHONY: build sandbox kubectl demo test unit e2e race vet lint benchmark generate clean
+.PHONY: build sandbox kubectl demo test unit e2e race vet lint benchmark generate clean env
+
+## env: the build's variables for a shell: eval "$$(make -s env)"
+env:
+	@echo "export GOFLAGS=\"$(GOFLAGS)\" CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB"
 
 ## build: the plugin
 build:
