@@ -1,0 +1,16 @@
+package plugin
+
+import (
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+func newObserveCommand(genericiooptions.IOStreams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "observe",
+		Short: "Make Triton and its GPUs observable: install, look at and remove the stack",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	return cmd
+}
