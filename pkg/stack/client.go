@@ -1,0 +1,140 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+
+	memcache "k8s.io/client-go/discovery/cached/memory"
+)
+
+// requestsAtOnce is how many objects are looked at side by side.
+const requestsAtOnce = 16
+
+// Client reaches one cluster for everything this package does.
+type Client struct {
+	rest       *rest.Config
+	kubernetes kubernetes.Interface
+	dynamic    dynamic.Interface
+	discovery  discovery.CachedDiscoveryInterface
+	mapper     *restmapper.DeferredDiscoveryRESTMapper
+	loader     clientcmd.ClientConfig
+}
+
+// NewClient makes a Client of the cluster that config leads to; loader gives
+// Helm the kubeconfig that config came from.
+func NewClient(config *rest.Config, loader clientcmd.ClientConfig) (*Client, error) {
+	config = rest.CopyConfig(config)
+	// A plan asks for each object of two charts.
+	config.QPS, config.Burst = 200, 400
+	typed, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the API server: %w", err)
+	}
+	dyn, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the API server: %w", err)
+	}
+	// Discovery in memory only: a cache on disk may lack CRDs that are there by now.
+	disc := memcache.NewMemCacheClient(typed.Discovery())
+	return &Client{
+		rest: config, kubernetes: typed, dynamic: dyn, discovery: disc, loader: loader,
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(disc),
+	}, nil
+}
+
+// Kubernetes is the typed client.
+func (c *Client) Kubernetes() kubernetes.Interface { return c.kubernetes }
+
+// resource is where the API server keeps an object.
+func (c *Client) resource(r Ref) (dynamic.ResourceInterface, error) {
+	mapping, err := c.mapper.RESTMapping(r.GroupKind(), r.Version)
+	if meta.IsNoMatchError(err) && r.Version != "" {
+		mapping, err = c.mapper.RESTMapping(r.GroupKind())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
+		return c.dynamic.Resource(mapping.Resource), nil
+	}
+	return c.dynamic.Resource(mapping.Resource).Namespace(r.Namespace), nil
+}
+
+// namespaced says whether objects of the kind live in namespaces.
+func (c *Client) namespaced(r Ref) (bool, error) {
+	mapping, err := c.mapper.RESTMapping(r.GroupKind(), r.Version)
+	if err != nil {
+		return false, err
+	}
+	return mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
+}
+
+// forget makes the next request ask the API server anew which kinds it has.
+func (c *Client) forget() { c.mapper.Reset() }
+
+// getter lends the client to Helm and to cli-runtime.
+type getter struct {
+	*Client
+	namespace string
+}
+
+var _ genericclioptions.RESTClientGetter = getter{}
+
+func (g getter) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(g.rest), nil }
+func (g getter) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {
+	return g.discovery, nil
+}
+func (g getter) ToRESTMapper() (meta.RESTMapper, error) { return g.mapper, nil }
+func (g getter) ToRawKubeConfigLoader() clientcmd.ClientConfig {
+	return inNamespace{g.loader, g.namespace}
+}
+
+type kubeconfig = clientcmd.ClientConfig
+
+// inNamespace gives objects without a namespace the release's own, where Helm
+// would take the kubeconfig's.
+type inNamespace struct {
+	kubeconfig
+	namespace string
+}
+
+func (l inNamespace) Namespace() (string, bool, error) { return l.namespace, true, nil }
+
+// missing says that an object, or its whole kind, is not there.
+func missing(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
+
+// each runs f for all items, some at once, and joins the errors; it stops
+// starting new ones when ctx ends.
+func each[T any](ctx context.Context, items []T, f func(context.Context, int, T) error) error {
+	var (
+		wg     sync.WaitGroup
+		slots  = make(chan struct{}, requestsAtOnce)
+		failed = make([]error, len(items))
+	)
+	for i, item := range items {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			wg.Wait()
+			return ctx.Err()
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			failed[i] = f(ctx, i, item)
+		})
+	}
+	wg.Wait()
+	return errors.Join(failed...)
+}

@@ -1,0 +1,119 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+
+// operatorVersion is the annotation in which prometheus-operator's CRDs tell
+// the release that they belong to.
+const operatorVersion = "operator.prometheus.io/version"
+
+// PlanCRDs compares a chart's CRDs with the cluster's. Helm creates them once
+// and never again; here older ones are brought up to date, newer ones are left
+// as they are, and so are those that a GitOps tool owns.
+func (c *Client) PlanCRDs(ctx context.Context, wanted []*unstructured.Unstructured) ([]Change, error) {
+	changes := make([]Change, len(wanted))
+	err := each(ctx, wanted, func(ctx context.Context, i int, o *unstructured.Unstructured) error {
+		live, err := c.dynamic.Resource(crds).Get(ctx, o.GetName(), metav1.GetOptions{})
+		change := Change{Ref: RefOf(o), Verb: Create, After: o}
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("could not read the CRD %s: %w", o.GetName(), err)
+		default:
+			change.Before = live
+			change.Verb, change.Note = judgeCRD(live, o)
+		}
+		changes[i] = change
+		return nil
+	})
+	return changes, err
+}
+
+func judgeCRD(live, wanted *unstructured.Unstructured) (Verb, string) {
+	has, wants := live.GetAnnotations()[operatorVersion], wanted.GetAnnotations()[operatorVersion]
+	if owner := OwnerOf(live); owner.GitOps() {
+		return Reuse, "belongs to " + owner.String()
+	}
+	there, errThere := semver.NewVersion(has)
+	chart, errChart := semver.NewVersion(wants)
+	switch {
+	case errChart != nil || has == wants:
+		return Unchanged, has
+	case errThere != nil:
+		return Update, "of an unknown version, becomes " + wants
+	case there.GreaterThan(chart):
+		return Reuse, fmt.Sprintf("is newer (%s) than the chart's (%s)", has, wants)
+	}
+	return Update, has + " becomes " + wants
+}
+
+// ApplyCRDs makes the changes of a plan and waits until the API server serves
+// the kinds. Server-side apply: most are too large for the annotation that
+// client-side apply keeps.
+func (c *Client) ApplyCRDs(ctx context.Context, plan []Change) error {
+	err := each(ctx, plan, func(ctx context.Context, _ int, change Change) error {
+		if !change.Changed() {
+			return nil
+		}
+		return c.applyCRD(ctx, change.After)
+	})
+	c.forget()
+	return err
+}
+
+func (c *Client) applyCRD(ctx context.Context, o *unstructured.Unstructured) error {
+	resource := c.dynamic.Resource(crds)
+	if _, err := resource.Apply(ctx, o.GetName(), forApply(o), metav1.ApplyOptions{FieldManager: fieldManager, Force: true}); err != nil {
+		return fmt.Errorf("could not apply the CRD %s: %w", o.GetName(), err)
+	}
+	for {
+		live, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if err == nil && established(live) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server does not serve the CRD %s: %w", o.GetName(), ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func established(o *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	for _, item := range conditions {
+		condition, _ := item.(map[string]any)
+		if condition["type"] == "Established" && condition["status"] == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+// StackCRDs are the CRDs of prometheus-operator that the cluster has, with the
+// version that each tells.
+func (c *Client) StackCRDs(ctx context.Context) (map[string]string, error) {
+	list, err := c.dynamic.Resource(crds).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("could not list the cluster's CRDs: %w", err)
+	}
+	found := map[string]string{}
+	for i := range list.Items {
+		if o := &list.Items[i]; strings.HasSuffix(o.GetName(), "."+monitoringGroup) {
+			found[o.GetName()] = o.GetAnnotations()[operatorVersion]
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,187 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage/driver"
+)
+
+// ownLabel marks the records of Helm releases that this plugin made, so that
+// it never overwrites the values of somebody else's.
+const ownLabel = "kubectl-triton"
+
+// historyLimit is how many revisions of a release are kept, as helm's own default.
+const historyLimit = 10
+
+// Release is what Helm knows of one release.
+type Release struct {
+	Name         string    `json:"name"`
+	Namespace    string    `json:"namespace"`
+	Chart        string    `json:"chart"`
+	ChartVersion string    `json:"chartVersion"`
+	AppVersion   string    `json:"appVersion,omitempty"`
+	Status       string    `json:"status"`
+	Revision     int       `json:"revision"`
+	Updated      time.Time `json:"updated"`
+	Description  string    `json:"description,omitempty"`
+	// Own says that this plugin made it.
+	Own bool `json:"own"`
+
+	record *release.Release
+}
+
+// Pending says that an operation on the release has begun and not ended: it is
+// going on, or its process was killed.
+func (r *Release) Pending() bool {
+	return r.record.Info.Status.IsPending() || r.record.Info.Status == release.StatusUninstalling
+}
+
+// Deployed says that the last operation ended well.
+func (r *Release) Deployed() bool { return r.record.Info.Status == release.StatusDeployed }
+
+// Values are the values that the release was given, without the chart's defaults.
+func (r *Release) Values() Values { return Merge(Values(r.record.Config)) }
+
+// PendingError is a release on which an operation was begun and not ended.
+type PendingError struct{ Release *Release }
+
+func (e *PendingError) Error() string {
+	r := e.Release
+	return fmt.Sprintf("the Helm release %s in namespace %s is %s since %s: an operation on it is going on, or was killed; see 'helm -n %s history %s', and if nobody works on it take it over with --recover",
+		r.Name, r.Namespace, r.Status, r.Updated.Format(time.RFC3339), r.Namespace, r.Name)
+}
+
+// Releases are the Helm releases of one namespace.
+type Releases struct {
+	client    *Client
+	namespace string
+	config    *action.Configuration
+}
+
+// Releases opens Helm's records in a namespace.
+func (c *Client) Releases(namespace string) (*Releases, error) {
+	config := new(action.Configuration)
+	if err := config.Init(getter{c, namespace}, namespace, "secret", func(string, ...any) {}); err != nil {
+		return nil, fmt.Errorf("cannot open Helm's records in namespace %s: %w", namespace, err)
+	}
+	return &Releases{client: c, namespace: namespace, config: config}, nil
+}
+
+// Get returns the newest revision of a release; nil when there is none.
+func (r *Releases) Get(name string) (*Release, error) {
+	record, err := r.config.Releases.Last(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("could not read the Helm release %s in namespace %s: %w", name, r.namespace, err)
+	}
+	return newRelease(record), nil
+}
+
+func newRelease(record *release.Release) *Release {
+	r := &Release{
+		Name: record.Name, Namespace: record.Namespace, Revision: record.Version,
+		Own:    record.Labels[ownLabel] != "",
+		record: record,
+	}
+	if record.Chart != nil && record.Chart.Metadata != nil {
+		r.Chart, r.ChartVersion, r.AppVersion = record.Chart.Metadata.Name, record.Chart.Metadata.Version, record.Chart.Metadata.AppVersion
+	}
+	if record.Info != nil {
+		r.Status, r.Updated, r.Description = record.Info.Status.String(), record.Info.LastDeployed.Time, record.Info.Description
+	}
+	return r
+}
+
+// recover ends, on paper, an operation whose process is gone: the next upgrade
+// then starts from what is in the cluster.
+func (r *Releases) recover(rel *Release) error {
+	if !rel.Pending() {
+		return nil
+	}
+	was := rel.Status
+	rel.record.Info.Status = release.StatusFailed
+	rel.record.Info.Description = "was " + was + " when its process ended"
+	if err := r.config.Releases.Update(rel.record); err != nil {
+		return fmt.Errorf("could not take over the Helm release %s, which is %s, in namespace %s: %w", rel.Name, was, r.namespace, err)
+	}
+	rel.Status = release.StatusFailed.String()
+	return nil
+}
+
+// Apply carries a plan out. Helm's own waiting isn't used: it doesn't know
+// what Prometheus's operator makes.
+func (r *Releases) Apply(ctx context.Context, p *ReleasePlan) (*Release, error) {
+	if p.Verb == Unchanged {
+		return p.Release, nil
+	}
+	if p.Release != nil && p.Release.Pending() {
+		if !p.Recover {
+			return nil, &PendingError{p.Release}
+		}
+		if err := r.recover(p.Release); err != nil {
+			return nil, err
+		}
+	}
+	record, err := r.run(ctx, p)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("the Helm release %s in namespace %s could not be made: %w", p.Name, r.namespace, err)
+	}
+	return newRelease(record), nil
+}
+
+func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, error) {
+	chart, err := p.Package.fresh()
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]string{ownLabel: "observe"}
+	// What the API server refuses, it refuses at the write too; a schema of all
+	// CRDs fetched for each object is most of an installation's time.
+	if p.Release == nil {
+		install := action.NewInstall(r.config)
+		install.ReleaseName, install.Namespace, install.Labels = p.Name, r.namespace, labels
+		install.SkipCRDs, install.DisableOpenAPIValidation = true, true
+		install.Timeout = hookTimeout
+		return install.RunWithContext(ctx, chart, p.Values)
+	}
+	upgrade := action.NewUpgrade(r.config)
+	upgrade.Namespace, upgrade.Labels = r.namespace, labels
+	upgrade.ResetValues, upgrade.MaxHistory = true, historyLimit
+	upgrade.SkipCRDs, upgrade.DisableOpenAPIValidation = true, true
+	upgrade.Timeout = hookTimeout
+	return upgrade.RunWithContext(ctx, p.Name, chart, p.Values)
+}
+
+// hookTimeout bounds a chart's hooks.
+const hookTimeout = 5 * time.Minute
+
+// Uninstall removes a release and everything in its manifest, but for what
+// the chart says to keep.
+func (r *Releases) Uninstall(ctx context.Context, rel *Release) error {
+	done := make(chan error, 1)
+	go func() {
+		uninstall := action.NewUninstall(r.config)
+		uninstall.Timeout = hookTimeout
+		_, err := uninstall.Run(rel.Name)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("the Helm release %s in namespace %s could not be removed: %w; try again, or look at it with 'helm -n %s status %s'", rel.Name, r.namespace, err, r.namespace, rel.Name)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
