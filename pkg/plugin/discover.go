@@ -82,41 +82,41 @@ func (c *cluster) missingService(ctx context.Context, ns, name string) error {
 	return fmt.Errorf("there is no Service %s in namespace %s; it has: %s", name, ns, strings.Join(names, ", "))
 }
 
-// tritonCandidates lists the Services whose selector matches a pod with a
-// tritonserver image, in namespace or, when that is empty, in all of them.
+// tritonCandidates lists the Services that lead to Triton, in namespace or,
+// when that is empty, in all of them.
 func (c *cluster) tritonCandidates(ctx context.Context, namespace string) ([]corev1.Service, string, error) {
-	scope := "the cluster"
+	services, _, scope, err := c.tritonServices(ctx, namespace)
+	return services, scope, err
+}
+
+// tritonServices lists the Services whose selector matches a pod with a
+// tritonserver image, and all pods, in namespace or, when that is empty, in all
+// of them. scope names where it looked.
+func (c *cluster) tritonServices(ctx context.Context, namespace string) (found []corev1.Service, pods []corev1.Pod, scope string, err error) {
+	scope = "the cluster"
 	if namespace != "" {
 		scope = "namespace " + namespace
 	}
-	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, scope, c.explain(err, "list the pods of "+scope+" to find Triton (or name it with --namespace and --service)")
+		return nil, nil, scope, c.explain(err, "list the pods of "+scope+" to find Triton (or name it with --namespace and --service)")
 	}
 	services, err := c.client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, scope, c.explain(err, "list the Services of "+scope+" to find Triton (or name it with --namespace and --service)")
+		return nil, nil, scope, c.explain(err, "list the Services of "+scope+" to find Triton (or name it with --namespace and --service)")
 	}
-	var found []corev1.Service
 	for _, svc := range services.Items {
 		if len(svc.Spec.Selector) == 0 || pickPort(&svc, "http", 8000) == "" {
 			continue
 		}
-		selector := labels.SelectorFromSet(svc.Spec.Selector)
-		if slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
-			return p.Namespace == svc.Namespace && selector.Matches(labels.Set(p.Labels)) && runsTriton(&p)
-		}) {
+		if slices.ContainsFunc(podsBehind(&svc, list.Items), func(p corev1.Pod) bool { return runsTriton(&p) }) {
 			found = append(found, svc)
 		}
 	}
-	return found, scope, nil
+	return found, list.Items, scope, nil
 }
 
-func runsTriton(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool {
-		return strings.Contains(c.Image, "tritonserver")
-	})
-}
+func runsTriton(p *corev1.Pod) bool { return tritonContainer(p) != nil }
 
 func newTritonService(svc *corev1.Service, port, how string) (*tritonService, error) {
 	if len(svc.Spec.Selector) == 0 {

@@ -140,7 +140,7 @@ func (r *Releases) Apply(ctx context.Context, p *ReleasePlan) (*Release, error) 
 }
 
 func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, error) {
-	chart, err := p.Package.fresh()
+	chart, err := p.Package.helmChart()
 	if err != nil {
 		return nil, err
 	}

@@ -18,15 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// fresh is the chart as loaded: rendering takes disabled subcharts out of it.
-func (p *Package) fresh() (*helmchart.Chart, error) {
-	files := make([]*loader.BufferedFile, 0, len(p.chart.Raw))
-	for _, f := range p.chart.Raw {
-		files = append(files, &loader.BufferedFile{Name: f.Name, Data: f.Data})
-	}
-	return loader.LoadFiles(files)
-}
-
 // rendering is a chart with values, as manifests.
 type rendering struct {
 	objects []*unstructured.Unstructured // in the order of installation, with their namespaces
@@ -36,7 +27,7 @@ type rendering struct {
 // render fills the templates in as an installation in the cluster would; they
 // may look objects up there.
 func (r *Releases) render(ctx context.Context, p *Package, values Values, name string, upgrade bool) (*rendering, error) {
-	chart, err := p.fresh()
+	chart, err := p.helmChart()
 	if err != nil {
 		return nil, err
 	}

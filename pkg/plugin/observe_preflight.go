@@ -1,0 +1,175 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+)
+
+// oldestKubernetes is what the pinned charts and server-side apply need.
+const oldestKubernetes = "1.25.0"
+
+// permission is one thing that a command has to be allowed to do.
+type permission struct {
+	group, resource, namespace string
+	verbs                      []string
+	what                       string // completes "to …"
+}
+
+// upPermissions are what "observe up" needs; a chart's own objects need more
+// of the same kinds.
+func upPermissions(namespace string) []permission {
+	all := []string{"get", "create", "patch", "delete"}
+	return []permission{
+		{"", "namespaces", "", []string{"get"}, "see the stack's namespace"},
+		{"", "nodes", "", []string{"list"}, "find the GPU nodes"},
+		{"apps", "daemonsets", "", []string{"list"}, "find exporters that are there already"},
+		{"", "secrets", namespace, []string{"list", "get", "create", "update", "delete"}, "keep Helm's records"},
+		{"coordination.k8s.io", "leases", namespace, []string{"get", "create", "update", "delete"}, "keep two installations apart"},
+		{"apiextensions.k8s.io", "customresourcedefinitions", "", []string{"get", "create", "patch"}, "install prometheus-operator's kinds"},
+		{"rbac.authorization.k8s.io", "clusterroles", "", all, "let Prometheus discover its targets"},
+		{"rbac.authorization.k8s.io", "clusterrolebindings", "", all, "let Prometheus discover its targets"},
+		{"monitoring.coreos.com", "prometheuses", "", []string{"list"}, "find a Prometheus that is there already"},
+		{"monitoring.coreos.com", "prometheuses", namespace, all, "make the Prometheus"},
+		{"monitoring.coreos.com", "podmonitors", namespace, all, "make Prometheus scrape Triton"},
+		{"monitoring.coreos.com", "servicemonitors", namespace, all, "make Prometheus scrape the GPUs"},
+		{"monitoring.coreos.com", "prometheusrules", namespace, all, "install rules and alerts"},
+		{"", "configmaps", namespace, all, "install the dashboards"},
+		{"", "services", namespace, all, "make the stack's Services"},
+		{"", "serviceaccounts", namespace, all, "make the stack's ServiceAccounts"},
+		{"apps", "deployments", namespace, all, "run Grafana and the operator"},
+		{"apps", "daemonsets", namespace, all, "run dcgm-exporter"},
+		{"", "pods", namespace, []string{"list"}, "see whether the stack starts"},
+		{"", "pods/portforward", namespace, []string{"create"}, "prove that Prometheus and Grafana answer"},
+	}
+}
+
+// preflight says everything that would keep the command from working, before
+// it changes anything.
+func (c *cluster) preflight(ctx context.Context, namespace string, needed []permission) error {
+	if err := c.checkVersion(ctx); err != nil {
+		return err
+	}
+	denied, err := c.denied(ctx, needed)
+	if err != nil {
+		return err
+	}
+	if len(denied) > 0 {
+		return fmt.Errorf("you may not do everything that this needs in the cluster: %s; nothing was changed. Ask for a ClusterRole with these, or see what you may do with 'kubectl auth can-i --list -n %s'", strings.Join(denied, "; "), namespace)
+	}
+	return nil
+}
+
+func (c *cluster) checkVersion(ctx context.Context) error {
+	// The discovery client takes no context of its own.
+	type answer struct {
+		version string
+		err     error
+	}
+	asked := make(chan answer, 1)
+	go func() {
+		v, err := c.client.Discovery().ServerVersion()
+		if err != nil {
+			asked <- answer{err: err}
+			return
+		}
+		asked <- answer{version: v.GitVersion}
+	}()
+	var got answer
+	select {
+	case got = <-asked:
+	case <-ctx.Done():
+		got.err = ctx.Err()
+	}
+	if got.err != nil {
+		return c.explain(got.err, "ask the API server for its version")
+	}
+	v, err := version.ParseGeneric(got.version)
+	if err != nil {
+		return fmt.Errorf("the API server's version %q can't be read: %w", got.version, err)
+	}
+	if v.LessThan(version.MustParseGeneric(oldestKubernetes)) {
+		return fmt.Errorf("the cluster runs Kubernetes %s, and the stack's charts need %s or newer; upgrade the cluster", got.version, oldestKubernetes)
+	}
+	return nil
+}
+
+// denied asks the API server about each permission, all at once.
+func (c *cluster) denied(ctx context.Context, needed []permission) ([]string, error) {
+	var (
+		mu     sync.Mutex
+		wg     sync.WaitGroup
+		lacks  = make([][]string, len(needed))
+		failed error
+	)
+	for i, p := range needed {
+		for _, verb := range p.verbs {
+			wg.Go(func() {
+				resource, sub, _ := strings.Cut(p.resource, "/")
+				review, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+					Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+						Group: p.group, Resource: resource, Subresource: sub, Namespace: p.namespace, Verb: verb,
+					}},
+				}, metav1.CreateOptions{})
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err != nil:
+					failed = err
+				case !review.Status.Allowed:
+					lacks[i] = append(lacks[i], verb)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if failed != nil {
+		return nil, c.explain(failed, "ask the API server what you may do")
+	}
+	var sentences []string
+	for i, p := range needed {
+		if len(lacks[i]) == 0 {
+			continue
+		}
+		slices.Sort(lacks[i])
+		where := "in the whole cluster"
+		if p.namespace != "" {
+			where = "in namespace " + p.namespace
+		}
+		name := p.resource
+		if p.group != "" {
+			name += "." + p.group
+		}
+		sentences = append(sentences, fmt.Sprintf("%s %s %s (to %s)", strings.Join(lacks[i], ", "), name, where, p.what))
+	}
+	return sentences, nil
+}
+
+// podSecurity says whether a namespace's PodSecurity level keeps the node
+// agents out: node-exporter and dcgm-exporter need the host.
+func (c *cluster) podSecurity(ctx context.Context, namespace string) (string, error) {
+	ns, err := c.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", c.explain(err, "read namespace "+namespace)
+	}
+	return podSecurityProblem(ns), nil
+}
+
+func podSecurityProblem(ns *corev1.Namespace) string {
+	level := ns.Labels["pod-security.kubernetes.io/enforce"]
+	if level == "" || level == "privileged" {
+		return ""
+	}
+	return fmt.Sprintf("namespace %s enforces the PodSecurity level %q, which refuses node-exporter and dcgm-exporter; allow them with 'kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite', or choose another --stack-namespace", ns.Name, level, ns.Name)
+}

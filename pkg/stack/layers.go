@@ -1,0 +1,122 @@
+package stack
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/kubectl-triton/kubectl-triton/assets"
+)
+
+// prometheusLayers are the values for kube-prometheus-stack, the least
+// important first.
+func (w Wish) prometheusLayers(existing Values) ([]Values, error) {
+	layers, err := parseLayers(
+		layer{"assets/prometheus-values.yaml", assets.PrometheusValues()},
+		layer{"assets/profiles/" + w.Profile + ".yaml", assets.Profile(w.Profile)},
+		layer{"assets/platforms/" + w.Platform + ".yaml", assets.Platform(w.Platform)},
+	)
+	if err != nil {
+		return nil, err
+	}
+	return append(layers, existing, w.PrometheusValues), nil
+}
+
+// exporterLayers are the values for dcgm-exporter. A nil admission leaves the
+// chart's own ServiceMonitor out.
+func (w Wish) exporterLayers(admission *Admission, existing Values) ([]Values, error) {
+	layers, err := parseLayers(layer{"assets/dcgm-values.yaml", assets.DCGMValues()})
+	if err != nil {
+		return nil, err
+	}
+	placement, err := w.Placement.values()
+	if err != nil {
+		return nil, err
+	}
+	own := Values{
+		"arguments": []any{"-f", "/etc/dcgm-exporter/default-counters.csv", fmt.Sprintf("--collect-interval=%d", w.CollectInterval/time.Millisecond)},
+	}
+	monitor := map[string]any{"enabled": admission != nil, "interval": promDuration(w.ScrapeInterval), "scrapeTimeout": promDuration(w.ScrapeInterval)}
+	if admission != nil {
+		monitor["additionalLabels"] = anyMap(without(admission.Labels, ManagedByLabel, PartOfLabel))
+	}
+	own["serviceMonitor"] = monitor
+	return append(layers, placement, own, existing, w.ExporterValues), nil
+}
+
+// values are the chart's keys for a placement. What the assets say for use by
+// hand gives way to what the nodes really have.
+func (p Placement) values() (Values, error) {
+	v := Values{"tolerations": []any{}}
+	var err error
+	if v["nodeSelector"], err = selectorValues(p.NodeSelector); err != nil {
+		return nil, err
+	}
+	var tolerations []any
+	for i := range p.Tolerations {
+		t, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&p.Tolerations[i])
+		if err != nil {
+			return nil, fmt.Errorf("a toleration can't be written as values: %w", err)
+		}
+		tolerations = append(tolerations, t)
+	}
+	if tolerations != nil {
+		v["tolerations"] = tolerations
+	}
+	if p.Affinity != nil {
+		if v["affinity"], err = runtime.DefaultUnstructuredConverter.ToUnstructured(p.Affinity); err != nil {
+			return nil, fmt.Errorf("an affinity can't be written as values: %w", err)
+		}
+	}
+	if p.RuntimeClass != "" {
+		v["runtimeClassName"] = p.RuntimeClass
+	}
+	return v, nil
+}
+
+// selectorValues replaces the assets' selector: merged maps would keep its labels.
+func selectorValues(labels map[string]string) (map[string]any, error) {
+	values, err := ParseValues(assets.DCGMValues(), "assets/dcgm-values.yaml")
+	if err != nil {
+		return nil, err
+	}
+	selector := map[string]any{}
+	if before, ok := values["nodeSelector"].(map[string]any); ok {
+		for key := range before {
+			selector[key] = nil
+		}
+	}
+	for key, value := range labels {
+		selector[key] = value
+	}
+	return selector, nil
+}
+
+type layer struct {
+	name string
+	data []byte
+}
+
+func parseLayers(sources ...layer) ([]Values, error) {
+	var layers []Values
+	for _, s := range sources {
+		values, err := ParseValues(s.data, s.name)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, values)
+	}
+	return layers, nil
+}
+
+func without(m map[string]string, keys ...string) map[string]string {
+	out := map[string]string{}
+	for k, v := range m {
+		out[k] = v
+	}
+	for _, k := range keys {
+		delete(out, k)
+	}
+	return out
+}

@@ -1,0 +1,310 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Component is a part of the stack, as a person thinks of it.
+type Component struct {
+	Name string `json:"name"`
+	// Verb is what happens to it as a whole.
+	Verb Verb `json:"verb"`
+	// Note says what it is, or why it is reused or left out.
+	Note    string       `json:"note,omitempty"`
+	Changes []Change     `json:"changes,omitempty"`
+	Release *ReleasePlan `json:"-"`
+}
+
+// Plan is everything that making a wish true would do.
+type Plan struct {
+	Wish
+	// Prometheus is the one that scrapes: there already or about to be.
+	Prometheus *Prometheus
+	// Sidecar is nil when no Grafana takes dashboards from ConfigMaps.
+	Sidecar *Sidecar
+
+	NamespaceMissing bool
+	CRDs             Component
+	Stack            Component // kube-prometheus-stack
+	Exporter         Component // dcgm-exporter
+	Monitors         Component
+	Rules            Component
+	Dashboards       Component
+	// Notes are what a person should know besides.
+	Notes []string
+
+	objects []*unstructured.Unstructured // of monitors, rules and dashboards
+	stale   []Change                     // own objects that are no longer wanted
+}
+
+// Components are the parts in the order in which they are told.
+func (p *Plan) Components() []*Component {
+	return []*Component{&p.CRDs, &p.Stack, &p.Exporter, &p.Monitors, &p.Rules, &p.Dashboards}
+}
+
+// Changed says whether anything would change.
+func (p *Plan) Changed() bool {
+	return p.NamespaceMissing || slices.ContainsFunc(p.Components(), func(c *Component) bool {
+		return c.Verb != Unchanged && c.Verb != Reuse && c.Verb != Keep
+	})
+}
+
+// Plan compares a wish with the cluster and changes nothing.
+func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
+	p := &Plan{Wish: w}
+	_, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, w.Namespace, metav1.GetOptions{})
+	if p.NamespaceMissing = apierrors.IsNotFound(err); err != nil && !p.NamespaceMissing {
+		return nil, fmt.Errorf("could not read namespace %s: %w", w.Namespace, err)
+	}
+	releases, err := c.Releases(w.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.Prometheuses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own, err := releases.Get(PrometheusStackChart().Release)
+	if err != nil {
+		return nil, err
+	}
+	manage, err := p.choosePrometheus(found, own)
+	if err != nil {
+		return nil, err
+	}
+	monitors, err := c.Monitors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The two charts know nothing of each other.
+	parts := []func(context.Context) error{
+		func(ctx context.Context) error { return p.planStack(ctx, c, releases, own, manage) },
+		func(ctx context.Context) error { return p.planExporter(ctx, c, releases, monitors) },
+	}
+	if err := each(ctx, parts, func(ctx context.Context, _ int, part func(context.Context) error) error { return part(ctx) }); err != nil {
+		return nil, err
+	}
+	if err := p.planObjects(ctx, c, monitors, manage); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// choosePrometheus settles on the Prometheus to use, and says whether its
+// release is this plugin's to manage.
+func (p *Plan) choosePrometheus(found []*Prometheus, own *Release) (manage bool, err error) {
+	name := PrometheusStackChart().Release
+	byRelease := func() *Prometheus {
+		for _, f := range found {
+			if f.Owner == (Owner{Tool: "Helm", Name: name, Namespace: p.Namespace}) {
+				return f
+			}
+		}
+		return nil
+	}
+	names := make([]string, 0, len(found))
+	for _, f := range found {
+		names = append(names, f.String())
+	}
+	p.Stack.Name = "kube-prometheus-stack"
+	switch {
+	case p.Wish.Prometheus != "":
+		i := slices.Index(names, p.Wish.Prometheus)
+		if i < 0 {
+			return false, fmt.Errorf("there is no Prometheus %s; the cluster has: %s", p.Wish.Prometheus, strings.Join(append(names, "")[:max(len(names), 1)], ", "))
+		}
+		p.Prometheus = found[i]
+		if own != nil && own.Own && byRelease() == found[i] {
+			return true, nil
+		}
+	case own != nil && (own.Own || p.Adopt):
+		if f := byRelease(); f != nil && f.Owner.GitOps() {
+			p.Prometheus = f
+			break
+		}
+		p.Prometheus = PlannedPrometheus(p.Namespace, name)
+		return true, nil
+	case own != nil && byRelease() != nil:
+		p.Prometheus = byRelease()
+	case len(found) == 1:
+		p.Prometheus = found[0]
+	case len(found) > 1:
+		return false, fmt.Errorf("the cluster has several Prometheuses; choose the one that is to scrape Triton by --prometheus: %s", strings.Join(names, ", "))
+	case own != nil:
+		return false, fmt.Errorf("the Helm release %s in namespace %s was made by somebody else and has no Prometheus; take it over with --adopt, or choose another namespace with --stack-namespace", name, p.Namespace)
+	default:
+		p.Prometheus = PlannedPrometheus(p.Namespace, name)
+		return true, nil
+	}
+	p.Stack.Verb = Reuse
+	p.Stack.Note = fmt.Sprintf("Prometheus %s, owned by %s", p.Prometheus, p.Prometheus.Owner)
+	return false, nil
+}
+
+func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own *Release, manage bool) error {
+	p.CRDs = Component{Name: "CRDs", Verb: Unchanged, Note: "those that are there"}
+	if !manage {
+		return nil
+	}
+	chart := PrometheusStackChart()
+	pkg, err := p.Source.Load(ctx, chart)
+	if err != nil {
+		return err
+	}
+	var existing Values
+	if own != nil && !own.Own {
+		existing = own.Values()
+	}
+	layers, err := p.prometheusLayers(existing)
+	if err != nil {
+		return err
+	}
+	if !p.SkipKeyCheck {
+		if err := pkg.CheckKeys(p.PrometheusValues); err != nil {
+			return err
+		}
+	}
+	values := Merge(layers...)
+	crds, err := pkg.CRDsFor(values)
+	if err != nil {
+		return err
+	}
+	if p.CRDs.Changes, err = c.PlanCRDs(ctx, crds); err != nil {
+		return err
+	}
+	p.CRDs.Verb, p.CRDs.Note = summarise(p.CRDs.Changes), "prometheus-operator "+pkg.AppVersion()
+	release, err := releases.Plan(ctx, chart.Release, pkg, values)
+	if err != nil {
+		return err
+	}
+	p.adopt(&p.Stack, release)
+	if p.Prometheus.Name == "" {
+		return errors.New("the chart makes no Prometheus with these values") //nolint:staticcheck // a product's name
+	}
+	return nil
+}
+
+// adopt makes a release's plan a component's.
+func (p *Plan) adopt(c *Component, release *ReleasePlan) {
+	release.Recover = p.Recover
+	c.Release, c.Changes, c.Verb = release, release.Changes, release.Verb
+	c.Note = release.Package.Chart.String() + " as " + release.Name
+	if release.Why != "" {
+		c.Note += ": " + release.Why
+	}
+}
+
+func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases, monitors *Monitors) error {
+	chart := DCGMExporterChart()
+	p.Exporter.Name = "dcgm-exporter"
+	own, err := releases.Get(chart.Release)
+	if err != nil {
+		return err
+	}
+	switch {
+	case own != nil && !own.Own && !p.Adopt:
+		p.Exporter.Verb = Reuse
+		p.Exporter.Note = fmt.Sprintf("the Helm release %s, made by somebody else; --adopt takes it over", own.Name)
+		return nil
+	case own == nil && len(p.Exporters) > 0:
+		p.Exporter.Verb = Reuse
+		names := make([]string, 0, len(p.Exporters))
+		for _, e := range p.Exporters {
+			names = append(names, fmt.Sprintf("%s (%s/%s)", e.What, e.Namespace, e.Name))
+		}
+		p.Exporter.Note = strings.Join(names, ", ")
+		return nil
+	case own == nil && p.Placement.GPUNodes == 0:
+		p.Exporter.Verb = Unchanged
+		p.Exporter.Note = "left out: the cluster has no GPU node now; run this again when it has"
+		return nil
+	}
+	pkg, err := p.Source.Load(ctx, chart)
+	if err != nil {
+		return err
+	}
+	if !p.SkipKeyCheck {
+		if err := pkg.CheckKeys(p.ExporterValues); err != nil {
+			return err
+		}
+	}
+	var existing Values
+	if own != nil && !own.Own {
+		existing = own.Values()
+	}
+	// The chart's own monitor serves if the Prometheus takes it where it is.
+	var admission *Admission
+	if a, err := c.Admit(ctx, p.Prometheus, ServiceMonitorKind, p.Namespace); err == nil && p.admits(ctx, c, a) {
+		a.Labels["release"] = firstOf(a.Labels["release"], PrometheusStackChart().Release)
+		admission = &a
+	}
+	layers, err := p.exporterLayers(admission, existing)
+	if err != nil {
+		return err
+	}
+	release, err := releases.Plan(ctx, chart.Release, pkg, Merge(layers...))
+	if err != nil {
+		return err
+	}
+	p.adopt(&p.Exporter, release)
+	if admission == nil {
+		p.Exporters = append(p.Exporters, ExistingExporter{What: "the exporter", Target: ownExporter(p.Namespace)})
+	}
+	return nil
+}
+
+// admits says whether the stack's own namespace is one of those that the
+// Prometheus looks into.
+func (p *Plan) admits(ctx context.Context, c *Client, a Admission) bool {
+	if a.Namespace == p.Namespace {
+		return true
+	}
+	s := p.Prometheus.selectors[ServiceMonitorKind]
+	if s.namespace == nil {
+		return false
+	}
+	elsewhere := *p.Prometheus
+	elsewhere.Namespace = p.Namespace
+	a, err := c.Admit(ctx, &elsewhere, ServiceMonitorKind)
+	return err == nil && a.Namespace == p.Namespace
+}
+
+// ownExporter is the release's DaemonSet as a target.
+func ownExporter(namespace string) Target {
+	name := DCGMExporterChart().Release
+	labels := map[string]string{"app.kubernetes.io/name": "dcgm-exporter", "app.kubernetes.io/instance": name}
+	return Target{Name: name, Namespace: namespace, PodLabels: labels, Port: 9400, PortName: "metrics", Declared: true, Container: "exporter",
+		Service: name, ServicePort: "metrics", ServiceLabels: labels}
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// summarise is the verb of a component whose parts are changes.
+func summarise(changes []Change) Verb {
+	verb := Unchanged
+	for _, c := range changes {
+		switch {
+		case c.Verb == Update || c.Verb == Delete:
+			return Update
+		case c.Verb == Create:
+			if slices.ContainsFunc(changes, func(o Change) bool { return o.Before != nil && o.Verb != Create }) {
+				return Update
+			}
+			verb = Create
+		}
+	}
+	return verb
+}

@@ -1,0 +1,119 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// planObjects plans what this plugin makes beside the releases.
+func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, manage bool) error {
+	monitorObjects, notes := p.monitors(ctx, c, monitors)
+	p.Notes = append(p.Notes, notes...)
+	rules, err := c.rules(ctx, p.Prometheus)
+	if err != nil {
+		p.Notes = append(p.Notes, "no rules and alerts: "+err.Error())
+	}
+	if manage {
+		p.Sidecar = plannedSidecar(p.Namespace)
+	} else if p.Sidecar, err = c.FindSidecar(ctx, p.Prometheus.Namespace, p.Namespace); err != nil {
+		return err
+	}
+	var dashboards []*unstructured.Unstructured
+	if p.Sidecar != nil {
+		dashboards = p.Sidecar.dashboards()
+	} else {
+		p.Notes = append(p.Notes, "no Grafana that loads dashboards from ConfigMaps was found; load them into yours with 'kubectl triton dashboards import'")
+	}
+	existing, err := c.ownObjects(ctx)
+	if err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		component *Component
+		name      string
+		kinds     []string
+		objects   []*unstructured.Unstructured
+	}{
+		{&p.Monitors, "monitors", []string{PodMonitorKind, ServiceMonitorKind}, monitorObjects},
+		{&p.Rules, "rules and alerts", []string{PrometheusRuleKind}, rules},
+		{&p.Dashboards, "dashboards", []string{"ConfigMap"}, dashboards},
+	} {
+		changes, err := c.compare(ctx, part.objects)
+		if err != nil {
+			return err
+		}
+		wanted := sets.New[Ref]()
+		for _, o := range part.objects {
+			wanted.Insert(RefOf(o).key())
+		}
+		for _, o := range existing {
+			if slices.Contains(part.kinds, o.GetKind()) && !wanted.Has(RefOf(o).key()) {
+				stale := Change{Ref: RefOf(o), Verb: Delete, Before: o, Note: "no longer wanted"}
+				changes = append(changes, stale)
+				p.stale = append(p.stale, stale)
+			}
+		}
+		p.objects = append(p.objects, part.objects...)
+		*part.component = Component{Name: part.name, Verb: summarise(changes), Changes: changes, Note: fmt.Sprintf("%d objects", len(part.objects))}
+	}
+	return nil
+}
+
+// monitors are those that Triton and reused exporters need; what somebody else
+// lets the Prometheus scrape already is left to them.
+func (p *Plan) monitors(ctx context.Context, c *Client, known *Monitors) (objects []*unstructured.Unstructured, notes []string) {
+	add := func(what string, t Target, make func(context.Context, *Prometheus, Target, time.Duration) (*unstructured.Unstructured, error)) {
+		if ref, interval, ok := known.Of(p.Prometheus, t); ok {
+			if interval == "" {
+				interval = firstOf(p.Prometheus.ScrapeInterval, "30s")
+			}
+			notes = append(notes, fmt.Sprintf("%s is scraped already, every %s by %s; a test of some seconds needs a scrape interval of %s", what, interval, ref, promDuration(p.ScrapeInterval)))
+			return
+		}
+		o, err := make(ctx, p.Prometheus, t, p.ScrapeInterval)
+		if err != nil {
+			notes = append(notes, fmt.Sprintf("%s is not scraped: %v", what, err))
+			return
+		}
+		objects = append(objects, o)
+	}
+	for _, t := range p.Tritons {
+		add("Triton "+t.Namespace+"/"+t.Name, t, c.Monitor)
+	}
+	for _, e := range p.Exporters {
+		add(e.What, e.Target, c.ExporterMonitor)
+	}
+	return objects, notes
+}
+
+// ownObjects lists what this plugin made beside the releases, in all namespaces.
+func (c *Client) ownObjects(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	kinds := []schema.GroupVersionResource{
+		{Version: "v1", Resource: "configmaps"},
+		{Group: monitoringGroup, Version: "v1", Resource: "podmonitors"},
+		{Group: monitoringGroup, Version: "v1", Resource: "servicemonitors"},
+		{Group: monitoringGroup, Version: "v1", Resource: "prometheusrules"},
+	}
+	found := make([][]*unstructured.Unstructured, len(kinds))
+	err := each(ctx, kinds, func(ctx context.Context, i int, kind schema.GroupVersionResource) error {
+		list, err := c.dynamic.Resource(kind).List(ctx, metav1.ListOptions{LabelSelector: PartOfLabel + "=" + PartOf})
+		if missing(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("could not list the %s that this plugin made: %w", kind.Resource, err)
+		}
+		for j := range list.Items {
+			found[i] = append(found[i], &list.Items[j])
+		}
+		return nil
+	})
+	return slices.Concat(found...), err
+}
