@@ -161,8 +161,9 @@ func (t target) interval() time.Duration {
 	return time.Duration(d)
 }
 
-// targets lists the active targets. The typed client leaves out the intervals.
-func (p *Prometheus) targets(ctx context.Context) (map[endpoint]target, error) {
+// activeTargets lists the active targets. The typed client leaves out the
+// intervals.
+func (p *Prometheus) activeTargets(ctx context.Context) ([]target, error) {
 	const doing = "its scrape targets"
 	u := p.client.URL("/api/v1/targets", nil)
 	u.RawQuery = "state=active"
@@ -185,8 +186,16 @@ func (p *Prometheus) targets(ctx context.Context) (map[endpoint]target, error) {
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, &badAnswerError{address: p.address, what: doing, err: err}
 	}
-	targets := make(map[endpoint]target, len(answer.Data.ActiveTargets))
-	for _, t := range answer.Data.ActiveTargets {
+	return answer.Data.ActiveTargets, nil
+}
+
+func (p *Prometheus) targets(ctx context.Context) (map[endpoint]target, error) {
+	active, err := p.activeTargets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	targets := make(map[endpoint]target, len(active))
+	for _, t := range active {
 		targets[t.endpoint()] = t
 	}
 	return targets, nil

@@ -88,11 +88,16 @@ and GPU in one screen.`,
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageErrorf("%w; see '%s --help'", err, c.CommandPath())
 	})
-	cmd.AddCommand(newBenchCommand(streams), newVersionCommand(streams))
-	for _, c := range append(cmd.Commands(), cmd) {
-		c.Args = usageArgs(c.Args)
-	}
+	cmd.AddCommand(newBenchCommand(streams), newObserveCommand(streams), newVersionCommand(streams))
+	everyCommand(cmd, func(c *cobra.Command) { c.Args = usageArgs(c.Args) })
 	return cmd
+}
+
+func everyCommand(cmd *cobra.Command, f func(*cobra.Command)) {
+	f(cmd)
+	for _, c := range cmd.Commands() {
+		everyCommand(c, f)
+	}
 }
 
 // usageArgs gives a wrong number of arguments, and an unknown command, the exit

@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// JSON writes b as one indented JSON document.
-func JSON(w io.Writer, b *Bench) error {
+// JSON writes a result, a *Bench or a *Stack, as one indented JSON document.
+func JSON(w io.Writer, b any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
@@ -19,8 +19,8 @@ func JSON(w io.Writer, b *Bench) error {
 	return nil
 }
 
-// YAML writes b as one YAML document with the same fields as JSON.
-func YAML(w io.Writer, b *Bench) error {
+// YAML writes a result as one YAML document with the same fields as JSON.
+func YAML(w io.Writer, b any) error {
 	out, err := yaml.Marshal(b)
 	if err != nil {
 		return fmt.Errorf("could not write the result as YAML: %w", err)

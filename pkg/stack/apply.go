@@ -122,9 +122,21 @@ func (c *Client) EnsureNamespace(ctx context.Context, p *Plan) error {
 	ns.SetAPIVersion("v1")
 	ns.SetKind("Namespace")
 	ns.SetName(p.Namespace)
-	ns.SetLabels(map[string]string{ManagedByLabel: ManagedBy, PartOfLabel: PartOf})
+	// node-exporter and dcgm-exporter need the host, which a cluster's default
+	// PodSecurity level may refuse.
+	ns.SetLabels(map[string]string{ManagedByLabel: ManagedBy, PartOfLabel: PartOf, "pod-security.kubernetes.io/enforce": "privileged"})
 	if _, err := c.apply(ctx, []*unstructured.Unstructured{ns}); err != nil {
 		return fmt.Errorf("could not create namespace %s: %w", p.Namespace, err)
 	}
 	return nil
+}
+
+// TakeOver lets Apply go on from operations that were killed, if dead says
+// that their process, which held the lock, is known to be gone.
+func (p *Plan) TakeOver(dead bool) {
+	for _, c := range []*Component{&p.Stack, &p.Exporter} {
+		if r := c.Release; r != nil && r.Release != nil && r.Release.Own && dead {
+			r.Recover = true
+		}
+	}
 }

@@ -91,7 +91,7 @@ func (c *Client) compareOne(ctx context.Context, o *unstructured.Unstructured) (
 		return change, err
 	}
 	change.After = result
-	if equality.Semantic.DeepEqual(content(live), content(result)) {
+	if equality.Semantic.DeepEqual(substance(live), substance(result)) {
 		change.Verb = Unchanged
 	} else {
 		change.Verb = Update
@@ -108,8 +108,8 @@ func forApply(o *unstructured.Unstructured) *unstructured.Unstructured {
 	return o
 }
 
-// content is what of an object a person means by "the object".
-func content(o *unstructured.Unstructured) map[string]any {
+// substance is what of an object a person means by "the object".
+func substance(o *unstructured.Unstructured) map[string]any {
 	c := maps.Clone(o.Object)
 	delete(c, "status")
 	metadata, _ := c["metadata"].(map[string]any)
@@ -155,7 +155,7 @@ func (c *Client) applyOne(ctx context.Context, o *unstructured.Unstructured) (Ch
 	change.After = result
 	if change.Before != nil {
 		change.Verb = Update
-		if equality.Semantic.DeepEqual(content(change.Before), content(result)) {
+		if equality.Semantic.DeepEqual(substance(change.Before), substance(result)) {
 			change.Verb = Unchanged
 		}
 	}

@@ -37,7 +37,7 @@ func lines(o *unstructured.Unstructured) []string {
 	if o == nil {
 		return nil
 	}
-	shown := &unstructured.Unstructured{Object: content(o)}
+	shown := &unstructured.Unstructured{Object: substance(o)}
 	if o.GetKind() == "Secret" {
 		shown = masked(shown)
 	}

@@ -256,7 +256,7 @@ func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases, 
 	}
 	p.adopt(&p.Exporter, release)
 	if admission == nil {
-		p.Exporters = append(p.Exporters, ExistingExporter{What: "the exporter", Target: ownExporter(p.Namespace)})
+		p.Exporters = append(p.Exporters, ExistingExporter{What: "the exporter", Target: OwnExporter(p.Namespace)})
 	}
 	return nil
 }
@@ -277,8 +277,8 @@ func (p *Plan) admits(ctx context.Context, c *Client, a Admission) bool {
 	return err == nil && a.Namespace == p.Namespace
 }
 
-// ownExporter is the release's DaemonSet as a target.
-func ownExporter(namespace string) Target {
+// OwnExporter is the release's DaemonSet as a target.
+func OwnExporter(namespace string) Target {
 	name := DCGMExporterChart().Release
 	labels := map[string]string{"app.kubernetes.io/name": "dcgm-exporter", "app.kubernetes.io/instance": name}
 	return Target{Name: name, Namespace: namespace, PodLabels: labels, Port: 9400, PortName: "metrics", Declared: true, Container: "exporter",
