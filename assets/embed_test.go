@@ -1,0 +1,146 @@
+package assets
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// TestFixedNames: the uids and file names that other parts rely on.
+func TestFixedNames(t *testing.T) {
+	var got []string
+	for _, d := range Dashboards() {
+		got = append(got, d.File+" "+d.UID)
+		if d.Title == "" || len(d.JSON) == 0 {
+			t.Errorf("%s: title %q, %d bytes", d.File, d.Title, len(d.JSON))
+		}
+	}
+	want := []string{"gpu-dashboard.json gpu-dashboard", "loadtest-annotated.json loadtest-annotated", "triton-latency.json triton-latency"}
+	if !slices.Equal(got, want) {
+		t.Errorf("dashboards are %q, want %q", got, want)
+	}
+	for _, c := range []struct{ got, want []string }{
+		{Profiles(), []string{"full", "lite", "standard"}},
+		{Platforms(), []string{"aks", "eks", "gke"}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+// TestValues: each layer is YAML and says what the charts' defaults get wrong.
+func TestValues(t *testing.T) {
+	type tree = map[string]any
+	parse := func(name string, data []byte) tree {
+		var v tree
+		if err := yaml.UnmarshalStrict(data, &v); err != nil || len(v) == 0 {
+			t.Fatalf("%s: %d keys, %v", name, len(v), err)
+		}
+		return v
+	}
+	at := func(v tree, path string) any {
+		var x any = v
+		for key := range strings.SplitSeq(path, ".") {
+			m, ok := x.(tree)
+			if !ok {
+				return nil
+			}
+			if x, ok = m[key]; !ok {
+				return "missing"
+			}
+		}
+		return x
+	}
+	prometheus, dcgm := parse("prometheus", PrometheusValues()), parse("dcgm", DCGMValues())
+	for _, c := range []struct {
+		in   tree
+		path string
+		want any
+	}{
+		{prometheus, "prometheus.prometheusSpec.serviceMonitorSelectorNilUsesHelmValues", false},
+		{prometheus, "prometheus.prometheusSpec.podMonitorSelectorNilUsesHelmValues", false},
+		{prometheus, "prometheus.prometheusSpec.probeSelectorNilUsesHelmValues", false},
+		{prometheus, "prometheus.prometheusSpec.ruleSelectorNilUsesHelmValues", false},
+		{prometheus, "prometheus.prometheusSpec.scrapeConfigSelectorNilUsesHelmValues", false},
+		{prometheus, "grafana.sidecar.dashboards.folderAnnotation", "grafana_folder"},
+		{prometheus, "grafana.sidecar.dashboards.provider.foldersFromFilesStructure", true},
+		{prometheus, "grafana.sidecar.dashboards.searchNamespace", "ALL"},
+		{prometheus, "prometheusOperator.admissionWebhooks.enabled", false},
+		{dcgm, "resources.limits.cpu", nil},
+		{dcgm, "serviceMonitor.interval", "2s"},
+		{dcgm, "serviceMonitor.scrapeTimeout", "2s"},
+		{dcgm, "serviceMonitor.additionalLabels.release", "prom-operator"},
+		{dcgm, "runtimeClassName", ""},
+	} {
+		if got := at(c.in, c.path); got != c.want {
+			t.Errorf("%s is %v, want %v", c.path, got, c.want)
+		}
+	}
+	if args, _ := dcgm["arguments"].([]any); !slices.Contains(args, any("--collect-interval=1000")) {
+		t.Errorf("arguments are %v", args)
+	}
+	for _, name := range Profiles() {
+		data, err := Profile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parse(name, data)
+	}
+	for _, name := range Platforms() {
+		data, err := Platform(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := parse(name, data)
+		for _, part := range []string{"kubeEtcd", "kubeScheduler", "kubeControllerManager"} {
+			if got := at(v, part+".enabled"); got != false {
+				t.Errorf("platform %s: %s.enabled is %v", name, part, got)
+			}
+		}
+	}
+	if _, err := Profile("../rules/gpu"); err == nil || !strings.Contains(err.Error(), "choose full, lite, standard") {
+		t.Errorf("an unknown profile: %v", err)
+	}
+}
+
+// TestRules: each alert says what it means and where its page is.
+func TestRules(t *testing.T) {
+	if len(Rules()) < 2 {
+		t.Fatalf("%d files", len(Rules()))
+	}
+	for _, file := range Rules() {
+		var parsed struct {
+			Groups []struct {
+				Name  string `json:"name"`
+				Rules []struct {
+					Record, Alert, Expr, For string
+					Labels, Annotations      map[string]string
+				} `json:"rules"`
+			} `json:"groups"`
+		}
+		if err := yaml.UnmarshalStrict(file.YAML, &parsed); err != nil {
+			t.Fatalf("%s: %v", file.Name, err)
+		}
+		alerts := 0
+		for _, g := range parsed.Groups {
+			for _, r := range g.Rules {
+				if r.Alert == "" {
+					continue
+				}
+				alerts++
+				if r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+					t.Errorf("%s lacks a severity, summary or description", r.Alert)
+				}
+				if !strings.HasSuffix(r.Annotations["runbook_url"], "/docs/alerts.md#"+strings.ToLower(r.Alert)) {
+					t.Errorf("%s: runbook_url is %q", r.Alert, r.Annotations["runbook_url"])
+				}
+			}
+		}
+		if alerts == 0 {
+			t.Errorf("%s has no alerts", file.Name)
+		}
+	}
+}
