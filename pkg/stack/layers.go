@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -12,11 +13,22 @@ import (
 // prometheusLayers are the values for kube-prometheus-stack, the least
 // important first.
 func (w Wish) prometheusLayers(existing Values) ([]Values, error) {
-	layers, err := parseLayers(
-		layer{"assets/prometheus-values.yaml", assets.PrometheusValues()},
-		layer{"assets/profiles/" + w.Profile + ".yaml", assets.Profile(w.Profile)},
-		layer{"assets/platforms/" + w.Platform + ".yaml", assets.Platform(w.Platform)},
-	)
+	profile, err := assets.Profile(w.Profile)
+	if err != nil {
+		return nil, err
+	}
+	sources := []layer{
+		{"assets/prometheus-values.yaml", assets.PrometheusValues()},
+		{"assets/profiles/" + w.Profile + ".yaml", profile},
+	}
+	if slices.Contains(assets.Platforms(), w.Platform) {
+		platform, err := assets.Platform(w.Platform)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, layer{"assets/platforms/" + w.Platform + ".yaml", platform})
+	}
+	layers, err := parseLayers(sources...)
 	if err != nil {
 		return nil, err
 	}
