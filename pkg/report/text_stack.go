@@ -15,7 +15,7 @@ func StackText(w io.Writer, r *lipgloss.Renderer, s *Stack, wide bool) error {
 	t := &screen{palette: newPalette(r)}
 	t.stackTitle(s)
 	for _, c := range s.Components {
-		t.stackComponent(c, wide)
+		t.stackComponent(c, wide || s.Command == "plan", wide)
 	}
 	if len(s.Checks) > 0 {
 		t.section("Checks", "")
@@ -90,7 +90,7 @@ func (t *screen) marked(mark, label, text string) {
 	}
 }
 
-func (t *screen) stackComponent(c StackComponent, wide bool) {
+func (t *screen) stackComponent(c StackComponent, objects, wide bool) {
 	text := c.Action
 	if c.Note != "" {
 		text += ", " + c.Note
@@ -107,7 +107,7 @@ func (t *screen) stackComponent(c StackComponent, wide bool) {
 		t.indented(state)
 	}
 	for _, o := range c.Objects {
-		if !wide && (o.Action == "unchanged" || o.Action == "reuse") {
+		if !objects || !wide && (o.Action == "unchanged" || o.Action == "reuse") {
 			continue
 		}
 		name := o.Name

@@ -67,15 +67,22 @@ func (c *Client) ApplyCRDs(ctx context.Context, plan []Change) error {
 		if !change.Changed() {
 			return nil
 		}
-		return c.applyCRD(ctx, change.After)
+		return c.applyCRD(ctx, change)
 	})
 	c.forget()
 	return err
 }
 
-func (c *Client) applyCRD(ctx context.Context, o *unstructured.Unstructured) error {
-	resource := c.dynamic.Resource(crds)
-	if _, err := resource.Apply(ctx, o.GetName(), forApply(o), metav1.ApplyOptions{FieldManager: fieldManager, Force: true}); err != nil {
+func (c *Client) applyCRD(ctx context.Context, change Change) (err error) {
+	resource, o := c.dynamic.Resource(crds), change.After
+	if change.Verb == Create {
+		// A third of the time that applying takes, and as much as Helm does.
+		_, err = resource.Create(ctx, forApply(o), metav1.CreateOptions{FieldManager: fieldManager})
+	}
+	if change.Verb != Create || apierrors.IsAlreadyExists(err) {
+		_, err = resource.Apply(ctx, o.GetName(), forApply(o), metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	}
+	if err != nil {
 		return fmt.Errorf("could not apply the CRD %s: %w", o.GetName(), err)
 	}
 	for {

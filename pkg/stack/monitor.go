@@ -76,7 +76,7 @@ func (t Target) podMonitor(a Admission, interval time.Duration) *unstructured.Un
 		)
 	}
 	endpoint["relabelings"] = relabelings
-	return monitor(PodMonitorKind, "triton-"+t.Namespace+"-"+t.Name, a, map[string]any{
+	return monitor(PodMonitorKind, t.Namespace+"-"+t.Name, a, map[string]any{
 		"namespaceSelector":   map[string]any{"matchNames": []any{t.Namespace}},
 		"selector":            map[string]any{"matchLabels": anyMap(t.PodLabels)},
 		"podMetricsEndpoints": []any{endpoint},
@@ -84,7 +84,7 @@ func (t Target) podMonitor(a Admission, interval time.Duration) *unstructured.Un
 }
 
 func (t Target) serviceMonitor(a Admission, interval time.Duration) *unstructured.Unstructured {
-	return monitor(ServiceMonitorKind, "triton-"+t.Namespace+"-"+t.Name, a, map[string]any{
+	return monitor(ServiceMonitorKind, t.Namespace+"-"+t.Name, a, map[string]any{
 		"namespaceSelector": map[string]any{"matchNames": []any{t.Namespace}},
 		"selector":          map[string]any{"matchLabels": anyMap(t.ServiceLabels)},
 		"endpoints": []any{map[string]any{

@@ -9,6 +9,9 @@ import (
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage/driver"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // ownLabel marks the records of Helm releases that this plugin made, so that
@@ -148,6 +151,9 @@ func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, e
 	// What the API server refuses, it refuses at the write too; a schema of all
 	// CRDs fetched for each object is most of an installation's time.
 	if p.Release == nil {
+		if err := r.seed(ctx, p); err != nil {
+			return nil, err
+		}
 		install := action.NewInstall(r.config)
 		install.ReleaseName, install.Namespace, install.Labels = p.Name, r.namespace, labels
 		install.SkipCRDs, install.DisableOpenAPIValidation = true, true
@@ -160,6 +166,27 @@ func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, e
 	upgrade.SkipCRDs, upgrade.DisableOpenAPIValidation = true, true
 	upgrade.Timeout = hookTimeout
 	return upgrade.RunWithContext(ctx, p.Name, chart, p.Values)
+}
+
+// seed creates the Secret of Grafana's login ahead of the release that it
+// belongs to. The chart draws a new password wherever it needs one and finds
+// none in the cluster: without this the checksum of the Secret would be another
+// one's, and the next upgrade would restart Grafana for nothing.
+func (r *Releases) seed(ctx context.Context, p *ReleasePlan) error {
+	for _, o := range r.labelled(p.rendering.objects, p.Name) {
+		login, _, _ := unstructured.NestedMap(o.Object, "data")
+		if o.GetKind() != "Secret" || login["admin-password"] == nil {
+			continue
+		}
+		resource, err := r.client.resource(RefOf(o))
+		if err != nil {
+			return err
+		}
+		if _, err := resource.Create(ctx, o, metav1.CreateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("could not create the %s: %w", RefOf(o), err)
+		}
+	}
+	return nil
 }
 
 // hookTimeout bounds a chart's hooks.
