@@ -12,6 +12,9 @@ func newObserveCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newObserveUpCommand(streams))
+	cmd.AddCommand(
+		newObserveUpCommand(streams), newObserveStatusCommand(streams), newObserveDownCommand(streams),
+		newObserveRenderCommand(streams), newObservePullCommand(streams),
+	)
 	return cmd
 }

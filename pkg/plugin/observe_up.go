@@ -285,10 +285,16 @@ func describeComponent(c *stack.Component) report.StackComponent {
 	if c.Release != nil && c.Release.Release != nil {
 		out.Release = describeRelease(c.Release.Release)
 	}
-	for _, change := range c.Changes {
-		out.Objects = append(out.Objects, report.StackObject{Kind: change.Kind, Namespace: change.Namespace, Name: change.Name, Action: string(change.Verb), Note: change.Note})
-	}
+	out.Objects = describeChanges(c.Changes)
 	return out
+}
+
+func describeChanges(changes []stack.Change) []report.StackObject {
+	var objects []report.StackObject
+	for _, change := range changes {
+		objects = append(objects, report.StackObject{Kind: change.Kind, Namespace: change.Namespace, Name: change.Name, Action: string(change.Verb), Note: change.Note})
+	}
+	return objects
 }
 
 func describeRelease(r *stack.Release) *report.StackRelease {

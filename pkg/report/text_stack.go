@@ -15,7 +15,7 @@ func StackText(w io.Writer, r *lipgloss.Renderer, s *Stack, wide bool) error {
 	t := &screen{palette: newPalette(r)}
 	t.stackTitle(s)
 	for _, c := range s.Components {
-		t.stackComponent(c, wide || s.Command == "plan", wide)
+		t.stackComponent(c, wide || s.Command == "plan" || s.Command == "down", wide)
 	}
 	if len(s.Checks) > 0 {
 		t.section("Checks", "")

@@ -154,6 +154,9 @@ func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own
 	if !manage {
 		return nil
 	}
+	if p.AsInstalled {
+		return p.inspect(ctx, &p.Stack, releases, own)
+	}
 	chart := PrometheusStackChart()
 	pkg, err := p.Source.Load(ctx, chart)
 	if err != nil {
@@ -192,11 +195,25 @@ func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own
 	return nil
 }
 
+// inspect is a component as it was installed, or that it wasn't.
+func (p *Plan) inspect(ctx context.Context, c *Component, releases *Releases, own *Release) error {
+	if own == nil {
+		c.Verb, c.Note = Create, "not installed"
+		return nil
+	}
+	release, err := releases.Inspect(ctx, own)
+	if err != nil {
+		return err
+	}
+	p.adopt(c, release)
+	return nil
+}
+
 // adopt makes a release's plan a component's.
 func (p *Plan) adopt(c *Component, release *ReleasePlan) {
 	release.Recover = p.Recover
 	c.Release, c.Changes, c.Verb = release, release.Changes, release.Verb
-	c.Note = release.Package.Chart.String() + " as " + release.Name
+	c.Note = release.chart() + " as " + release.Name
 	if release.Why != "" {
 		c.Note += ": " + release.Why
 	}
@@ -226,6 +243,9 @@ func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases, 
 		p.Exporter.Verb = Unchanged
 		p.Exporter.Note = "left out: the cluster has no GPU node now; run this again when it has"
 		return nil
+	}
+	if p.AsInstalled {
+		return p.inspect(ctx, &p.Exporter, releases, own)
 	}
 	pkg, err := p.Source.Load(ctx, chart)
 	if err != nil {
@@ -307,4 +327,21 @@ func summarise(changes []Change) Verb {
 		}
 	}
 	return verb
+}
+
+// Manifests are all objects that the plan would make, those to be applied
+// first at the front.
+func (p *Plan) Manifests() []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	for _, change := range p.CRDs.Changes {
+		all = append(all, change.After)
+	}
+	for _, component := range []*Component{&p.Stack, &p.Exporter} {
+		if component.Release != nil {
+			all = append(all, component.Release.Objects()...)
+		}
+	}
+	all = append(all, p.objects...)
+	sortObjects(all)
+	return all
 }

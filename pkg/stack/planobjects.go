@@ -14,6 +14,13 @@ import (
 
 // planObjects plans what this plugin makes beside the releases.
 func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, manage bool) error {
+	existing, err := c.ownObjects(ctx)
+	if err != nil {
+		return err
+	}
+	if p.AsInstalled {
+		p.ScrapeInterval = installedInterval(existing, p.ScrapeInterval)
+	}
 	monitorObjects, notes := p.monitors(ctx, c, monitors)
 	p.Notes = append(p.Notes, notes...)
 	rules, err := c.rules(ctx, p.Prometheus)
@@ -30,10 +37,6 @@ func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, m
 		dashboards = p.Sidecar.dashboards()
 	} else {
 		p.Notes = append(p.Notes, "no Grafana that loads dashboards from ConfigMaps was found; load them into yours with 'kubectl triton dashboards import'")
-	}
-	existing, err := c.ownObjects(ctx)
-	if err != nil {
-		return err
 	}
 	for _, part := range []struct {
 		component *Component
@@ -91,6 +94,23 @@ func (p *Plan) monitors(ctx context.Context, c *Client, known *Monitors) (object
 		add(e.What, e.Target, c.ExporterMonitor)
 	}
 	return objects, notes
+}
+
+// installedInterval is the scrape interval that the monitors were made with.
+func installedInterval(own []*unstructured.Unstructured, otherwise time.Duration) time.Duration {
+	for _, o := range own {
+		for _, field := range []string{"podMetricsEndpoints", "endpoints"} {
+			endpoints, _, _ := unstructured.NestedSlice(o.Object, "spec", field)
+			if len(endpoints) == 0 {
+				continue
+			}
+			endpoint, _ := endpoints[0].(map[string]any)
+			if d, err := time.ParseDuration(fmt.Sprint(endpoint["interval"])); err == nil {
+				return d
+			}
+		}
+	}
+	return otherwise
 }
 
 // ownObjects lists what this plugin made beside the releases, in all namespaces.

@@ -32,6 +32,13 @@ func (p *ReleasePlan) Objects() []*unstructured.Unstructured { return p.renderin
 // Hooks are the objects that Helm makes around an installation only.
 func (p *ReleasePlan) Hooks() []*unstructured.Unstructured { return p.rendering.hooks }
 
+func (p *ReleasePlan) chart() string {
+	if p.Package != nil {
+		return p.Package.Chart.String()
+	}
+	return p.Release.Chart + " " + p.Release.ChartVersion
+}
+
 // Plan compares a chart with given values with what is there.
 func (r *Releases) Plan(ctx context.Context, name string, p *Package, values Values) (*ReleasePlan, error) {
 	plan := &ReleasePlan{Name: name, Package: p, Values: values, Verb: Create}
@@ -55,6 +62,25 @@ func (r *Releases) Plan(ctx context.Context, name string, p *Package, values Val
 	}
 	plan.Changes = append(plan.Changes, gone...)
 	plan.Verb, plan.Why = r.judge(plan)
+	return plan, nil
+}
+
+// Inspect compares a release with its own record.
+func (r *Releases) Inspect(ctx context.Context, rel *Release) (*ReleasePlan, error) {
+	objects, err := r.client.decode(rel.record.Manifest, r.namespace)
+	if err != nil {
+		return nil, fmt.Errorf("the record of the Helm release %s can't be read: %w", rel.Name, err)
+	}
+	plan := &ReleasePlan{Name: rel.Name, Release: rel, Verb: Unchanged, rendering: &rendering{objects: objects}}
+	if plan.Changes, err = r.client.compare(ctx, r.labelled(objects, rel.Name)); err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(plan.Changes, Change.Changed); i >= 0 {
+		plan.Verb, plan.Why = Update, fmt.Sprintf("%s differs from what Helm made", plan.Changes[i].Ref)
+	}
+	if !rel.Deployed() {
+		plan.Verb, plan.Why = Update, "its last operation ended as "+rel.Status
+	}
 	return plan, nil
 }
 

@@ -26,6 +26,10 @@ type Wish struct {
 	// somebody else made; Recover those whose last operation was killed.
 	Adopt, Recover bool
 
+	// AsInstalled compares what is there with Helm's own records instead of the
+	// charts: nothing is fetched, and whatever values were given hold.
+	AsInstalled bool
+
 	// Placement says where dcgm-exporter has to run.
 	Placement Placement
 	// Exporters are GPU exporters that are there already, own releases' apart.

@@ -1,0 +1,254 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Removal is what taking the stack away would do.
+type Removal struct {
+	Namespace string
+	// Releases are this plugin's; Foreign are releases with the stack's names
+	// that somebody else made, which stay.
+	Releases, Foreign []*Release
+	// Objects are those beside the releases.
+	Objects []Change
+	// Kept are what Helm and the operator leave behind, with what would be lost
+	// by deleting each.
+	Kept []Change
+	// OwnNamespace says that the namespace was made by this plugin.
+	OwnNamespace bool
+}
+
+// Empty says that there is nothing to remove.
+func (r *Removal) Empty() bool {
+	return len(r.Releases) == 0 && len(r.Objects) == 0 && !r.OwnNamespace
+}
+
+// PlanRemoval finds what belongs to this plugin; it changes nothing.
+func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, error) {
+	r := &Removal{Namespace: namespace}
+	ns, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("could not read namespace %s: %w", namespace, err)
+	}
+	r.OwnNamespace = err == nil && ns.Labels[PartOfLabel] == PartOf
+	releases, err := c.Releases(namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, chart := range []Chart{DCGMExporterChart(), PrometheusStackChart()} {
+		release, err := releases.Get(chart.Release)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case release == nil:
+		case release.Own:
+			r.Releases = append(r.Releases, release)
+		default:
+			r.Foreign = append(r.Foreign, release)
+		}
+	}
+	own, err := c.ownObjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range own {
+		r.Objects = append(r.Objects, Change{Ref: RefOf(o), Verb: Delete, Before: o})
+	}
+	r.Kept, err = c.leftBehind(ctx, namespace, r)
+	return r, err
+}
+
+// leftBehind are the objects that no uninstallation removes.
+func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) ([]Change, error) {
+	prometheus := PrometheusStackChart().Release
+	if slices.ContainsFunc(r.Foreign, func(f *Release) bool { return f.Name == prometheus }) {
+		return nil, nil
+	}
+	var kept []Change
+	installed, err := c.StackCRDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name := range installed {
+		note, err := c.inUse(ctx, name, r)
+		if err != nil {
+			return nil, err
+		}
+		kept = append(kept, Change{Ref: Ref{Group: crds.Group, Version: crds.Version, Kind: "CustomResourceDefinition", Name: name}, Verb: Keep, Note: note})
+	}
+	claims, err := c.kubernetes.CoreV1().PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=prometheus-operator"})
+	if err != nil {
+		return nil, fmt.Errorf("could not list the volume claims of namespace %s: %w", namespace, err)
+	}
+	for _, claim := range claims.Items {
+		if !strings.Contains(claim.Name, fullName(prometheus)) {
+			continue
+		}
+		size := claim.Spec.Resources.Requests["storage"]
+		kept = append(kept, Change{Ref: Ref{Version: "v1", Kind: "PersistentVolumeClaim", Namespace: namespace, Name: claim.Name}, Verb: Keep,
+			Note: size.String() + " of recorded metrics or silences"})
+	}
+	service := Ref{Version: "v1", Kind: "Service", Namespace: metav1.NamespaceSystem, Name: fullName(prometheus) + "-kubelet"}
+	_, err = c.kubernetes.CoreV1().Services(service.Namespace).Get(ctx, service.Name, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		kept = append(kept, Change{Ref: service, Verb: Keep, Note: "made by prometheus-operator for the kubelets' metrics"})
+	case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err):
+		return nil, fmt.Errorf("could not look for %s: %w", service, err)
+	}
+	slices.SortFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
+	return kept, nil
+}
+
+// inUse says how many objects of a CRD's kind would go with it.
+func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (string, error) {
+	plural, group, _ := strings.Cut(crd, ".")
+	total, namespaces := 0, map[string]bool{}
+	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
+		list, err := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural}).List(ctx, metav1.ListOptions{})
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("could not list the cluster's %s: %w", plural, err)
+		}
+		for i := range list.Items {
+			o := &list.Items[i]
+			if owner := OwnerOf(o); owner.Tool == ManagedBy || owner.Tool == "Helm" && owner.Namespace == r.Namespace &&
+				slices.ContainsFunc(r.Releases, func(own *Release) bool { return own.Name == owner.Name }) {
+				continue
+			}
+			total++
+			namespaces[o.GetNamespace()] = true
+		}
+		break
+	}
+	if total == 0 {
+		return "nobody else has objects of it", nil
+	}
+	return fmt.Sprintf("%d objects of others in %d namespaces would be deleted with it", total, len(namespaces)), nil
+}
+
+// Remove carries a removal out: what depends on the releases first. report
+// hears of each part.
+func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
+	if len(r.Objects) > 0 {
+		report("objects", fmt.Sprintf("deleting %d monitors, rules and dashboards", len(r.Objects)), false, nil)
+		err := each(ctx, r.Objects, func(ctx context.Context, _ int, change Change) error { return c.remove(ctx, change.Ref) })
+		report("objects", fmt.Sprintf("%d monitors, rules and dashboards deleted", len(r.Objects)), true, err)
+		if err != nil {
+			return err
+		}
+	}
+	releases, err := c.Releases(r.Namespace)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, len(r.Releases))
+	for _, release := range r.Releases {
+		go func() {
+			report(release.Name, "uninstalling", false, nil)
+			err := releases.Uninstall(ctx, release)
+			if err == nil {
+				err = c.awaitGone(ctx, r.Namespace, release.Name)
+			}
+			report(release.Name, "uninstalled", true, err)
+			failed <- err
+		}()
+	}
+	var all []error
+	for range r.Releases {
+		all = append(all, <-failed)
+	}
+	return errors.Join(all...)
+}
+
+// awaitGone waits until the pods of a release, those that the operator made
+// for it included, have ended.
+func (c *Client) awaitGone(ctx context.Context, namespace, release string) error {
+	for {
+		pods, err := c.kubernetes.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("could not see whether the pods of %s are gone: %w", release, err)
+		}
+		left := ""
+		for _, p := range pods.Items {
+			operated := release == PrometheusStackChart().Release && strings.Contains(p.Name, fullName(release))
+			if p.Labels["app.kubernetes.io/instance"] == release || p.Labels["release"] == release || operated {
+				left = p.Name
+			}
+		}
+		if left == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("pod %s of the removed release %s has not ended: %w", left, release, ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// Purge deletes what a removal kept.
+func (c *Client) Purge(ctx context.Context, kept []Change) error {
+	return each(ctx, kept, func(ctx context.Context, _ int, change Change) error { return c.remove(ctx, change.Ref) })
+}
+
+// RemoveNamespace deletes the stack's namespace if this plugin made it and
+// nothing of anybody's is left in it; else it says what is.
+func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, err error) {
+	if !r.OwnNamespace {
+		return "", nil
+	}
+	contents := []struct {
+		kind     schema.GroupVersionResource
+		ignoring []string
+	}{
+		{schema.GroupVersionResource{Version: "v1", Resource: "pods"}, nil},
+		{schema.GroupVersionResource{Version: "v1", Resource: "services"}, nil},
+		{schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}, nil},
+		{schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, nil},
+		{schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, []string{"kube-root-ca.crt"}},
+		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}, nil},
+		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}, nil},
+		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}, nil},
+	}
+	for _, content := range contents {
+		for {
+			list, err := c.dynamic.Resource(content.kind).Namespace(r.Namespace).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return "", fmt.Errorf("could not see what is left in namespace %s: %w", r.Namespace, err)
+			}
+			waiting := false
+			for _, o := range list.Items {
+				switch {
+				case slices.Contains(content.ignoring, o.GetName()):
+				case o.GetDeletionTimestamp() != nil || len(o.GetOwnerReferences()) > 0:
+					waiting = true // the garbage collector's
+				default:
+					return fmt.Sprintf("%s %s", strings.TrimSuffix(content.kind.Resource, "s"), o.GetName()), nil
+				}
+			}
+			if !waiting {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return "", ctx.Err()
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+	return "", c.remove(ctx, Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace})
+}
