@@ -18,11 +18,11 @@ import (
 // ObserveRenderOptions are the flags of "kubectl triton observe render".
 type ObserveRenderOptions struct {
 	StackOptions
-	Values bool
+	Output string
 }
 
 func newObserveRenderCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &ObserveRenderOptions{StackOptions: NewStackOptions(streams)}
+	o := &ObserveRenderOptions{StackOptions: NewStackOptions(streams), Output: "manifests"}
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "Print the manifests of the stack, or the charts' values, for GitOps",
@@ -30,15 +30,18 @@ func newObserveRenderCommand(streams genericiooptions.IOStreams) *cobra.Command 
 
 The manifests are those that 'observe up' would apply to this cluster with the
 same flags, CRDs first. A Secret with a drawn password is left out: your own
-tools have to make it. --values prints the merged values instead, a document
-for each chart, to be given to Argo CD or Flux.`,
+tools have to make it. With -o values it prints the merged values instead, a
+document for each chart, to be given to Argo CD or Flux.`,
 		Example: `  # everything as manifests
   kubectl triton observe render > stack.yaml
 
   # the values for a HelmRelease
-  kubectl triton observe render --values`,
+  kubectl triton observe render -o values`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Output != "manifests" && o.Output != "values" {
+				return usageErrorf("--output is %q; it can be manifests or values", o.Output)
+			}
 			if err := o.validate(); err != nil {
 				return err
 			}
@@ -46,7 +49,7 @@ for each chart, to be given to Argo CD or Flux.`,
 		},
 	}
 	o.addFlags(cmd)
-	cmd.Flags().BoolVar(&o.Values, "values", o.Values, "print the charts' values instead of manifests")
+	cmd.Flags().StringVarP(&o.Output, "output", "o", o.Output, "manifests or values")
 	return cmd
 }
 
@@ -73,7 +76,7 @@ func (o *ObserveRenderOptions) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.Values {
+	if o.Output == "values" {
 		return o.printValues(plan)
 	}
 	return o.printManifests(plan)
