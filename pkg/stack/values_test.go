@@ -12,14 +12,14 @@ import (
 func TestReadValues(t *testing.T) {
 	dir := t.TempDir()
 	unpack(t, dir, map[string]string{
-		"a.yaml": "x: {y: 1, z: [1, 2]}\nkept: yes\ndropped: 1\n",
+		"a.yaml": "x: {w: 1, z: [1, 2]}\nkept: yes\ndropped: 1\n",
 		"b.json": `{"x":{"z":[3]},"dropped":null}`,
 		"c.yaml": "# nothing\n",
 		"secret": "line one\nline two\n",
 	})
 	got, err := ReadValues(
 		[]string{filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.json"), filepath.Join(dir, "c.yaml")},
-		[]string{"x.y=2,number=5", `dotted\.key.a=b`, "list[1]=last", "gone=null"},
+		[]string{"x.w=2,number=5", `dotted\.key.a=b`, "list[1]=last", "gone=null"},
 		[]string{"text=5"},
 		[]string{"file=" + filepath.Join(dir, "secret")},
 	)
@@ -27,7 +27,7 @@ func TestReadValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Values{
-		"x":          map[string]any{"y": int64(2), "z": []any{float64(3)}},
+		"x":          map[string]any{"w": int64(2), "z": []any{float64(3)}},
 		"kept":       true,
 		"dropped":    nil,
 		"number":     int64(5),
