@@ -23,18 +23,15 @@ type UnknownKeysError struct {
 }
 
 func (e *UnknownKeysError) Error() string {
-	var b strings.Builder
+	const format = "chart %s does not know %s would ignore what is set there. Correct the values, or pass --skip-key-check if the chart does read %s"
 	if len(e.Keys) == 1 {
-		fmt.Fprintf(&b, "chart %s does not know the key %s", e.Chart, e.Keys[0])
-	} else {
-		fmt.Fprintf(&b, "chart %s does not know these keys:", e.Chart)
-		for _, k := range e.Keys {
-			b.WriteString("\n  " + k.String())
-		}
-		b.WriteString("\n")
+		return fmt.Sprintf(format, e.Chart, "the key "+e.Keys[0].String()+"; it", "it")
 	}
-	b.WriteString("; it would ignore what is set there. Correct the values, or pass --skip-key-check if the chart does read it")
-	return strings.Replace(b.String(), "\n; it would", "\nIt would", 1)
+	list := "these keys:"
+	for _, k := range e.Keys {
+		list += "\n  " + k.String()
+	}
+	return fmt.Sprintf(format, e.Chart, list+"\nIt", "them")
 }
 
 func (k UnknownKey) String() string {
@@ -50,6 +47,7 @@ func (k UnknownKey) String() string {
 // not looked into. The error is an *UnknownKeysError.
 func (p *Package) CheckKeys(v Values) error {
 	known := knownKeys(p.chart)
+	learnGiven(known, p.chart, v)
 	var unknown []UnknownKey
 	known.check(v, nil, func(path []string, among *keyTree) {
 		unknown = append(unknown, UnknownKey{Path: joinKeys(path), Suggestion: suggest(known, among, path)})
@@ -160,6 +158,46 @@ func knownKeys(c *helmchart.Chart) *keyTree {
 	return known
 }
 
+// learnGiven adds the keys that templates within the values read: charts have
+// texts, such as extra manifests, that they run as templates.
+func learnGiven(known *keyTree, c *helmchart.Chart, given map[string]any) {
+	isSubchart := map[string]*helmchart.Chart{}
+	for _, sub := range subcharts(c) {
+		isSubchart[sub.name] = sub.chart
+	}
+	var texts []*helmchart.File
+	for name, value := range given {
+		below, isTable := value.(map[string]any)
+		if sub := isSubchart[name]; sub != nil && isTable {
+			learnGiven(known.at(name), sub, below)
+			continue
+		}
+		eachText(value, func(text string) {
+			if strings.Contains(text, "{{") {
+				texts = append(texts, &helmchart.File{Name: fmt.Sprint(name, len(texts)), Data: []byte(text)})
+			}
+		})
+	}
+	learnTemplates(known, texts)
+	known.openLeaves()
+}
+
+func eachText(value any, visit func(string)) {
+	switch v := value.(type) {
+	case string:
+		visit(v)
+	case []any:
+		for _, e := range v {
+			eachText(e, visit)
+		}
+	case map[string]any:
+		for name, e := range v {
+			visit(name)
+			eachText(e, visit)
+		}
+	}
+}
+
 // openLeaves: of a key that only templates mention the shape is not known.
 func (t *keyTree) openLeaves() {
 	if len(t.below) == 0 {
@@ -201,35 +239,41 @@ func suggest(root, among *keyTree, path []string) string {
 	if best != "" {
 		return joinKeys(append(slices.Clone(parent), best))
 	}
-	// Nearest first: below the parent, then below its parent, and so on.
+	// Nearest first: below the parent, then below its parent, and so on; in
+	// the whole chart only where no other key is called so.
 	for depth := len(parent); depth >= 0; depth-- {
-		if found := findKey(root.at(parent[:depth]...), name); found != nil {
-			return joinKeys(append(slices.Clone(parent[:depth]), found...))
+		found := findKey(root.find(parent[:depth]), name)
+		if len(found) > 0 && (depth > 0 || len(found) == 1) {
+			return joinKeys(append(slices.Clone(parent[:depth]), found[0]...))
 		}
 	}
 	return ""
 }
 
-// findKey is the shortest path to a key of that name below t; nil for none.
-func findKey(t *keyTree, name string) []string {
+// findKey gives the paths to the keys of that name below t, shortest first.
+func findKey(t *keyTree, name string) [][]string {
 	type place struct {
 		path []string
 		tree *keyTree
 	}
+	var found [][]string
 	for level := []place{{tree: t}}; len(level) > 0; {
 		var next []place
 		for _, p := range level {
 			for _, key := range slices.Sorted(maps.Keys(p.tree.below)) {
 				path := append(slices.Clone(p.path), key)
 				if strings.EqualFold(key, name) {
-					return path
+					found = append(found, path)
 				}
-				next = append(next, place{path, p.tree.below[key]})
+				// What is open is the user's: its keys are no more than examples.
+				if below := p.tree.below[key]; !below.open {
+					next = append(next, place{path, below})
+				}
 			}
 		}
 		level = next
 	}
-	return nil
+	return found
 }
 
 // joinKeys writes a path as --set has it.

@@ -47,6 +47,7 @@ type templateReader struct {
 	known     *keyTree
 	named     map[string]*parse.Tree
 	followed  map[string]bool    // named templates by the value they were given
+	depth     int                // of named templates that call others
 	variables map[string]reading // of the template being read
 }
 
@@ -57,16 +58,28 @@ func (r *templateReader) tree(t *parse.Tree, dot reading) {
 	r.variables = outer
 }
 
+// A template that calls itself with less and less of a value ends by itself when
+// it is run, but not when it is only read.
+const (
+	maxTemplateDepth = 8
+	maxFollowed      = 10_000
+)
+
 // follow reads a named template for the value that it is given.
 func (r *templateReader) follow(name string, dot reading) {
+	if !dot.values {
+		return
+	}
 	t := r.named[name]
-	if t == nil {
+	if t == nil || r.depth == maxTemplateDepth || len(r.followed) == maxFollowed {
 		r.open(dot)
 		return
 	}
-	if visit := name + " " + joinKeys(dot.path); dot.values && !r.followed[visit] {
+	if visit := name + " " + joinKeys(dot.path); !r.followed[visit] {
 		r.followed[visit] = true
+		r.depth++
 		r.tree(t, dot)
+		r.depth--
 	}
 }
 
