@@ -120,7 +120,11 @@ func (o *NodesLabelOptions) apply(ctx context.Context, c *cluster, found *gpu.Cl
 		}
 	}
 	if len(missing) == 0 {
-		fmt.Fprintf(o.ErrOut, "Nothing to do: no label is missing on %s.\n", amount(len(found.Nodes), "GPU node"))
+		n := len(o.Names)
+		if n == 0 {
+			n = len(found.Nodes)
+		}
+		fmt.Fprintf(o.ErrOut, "Nothing to do on %s.\n", amount(n, "GPU node"))
 		return nil
 	}
 	for _, l := range missing {

@@ -19,8 +19,9 @@ import (
 const nodesSchema = "kubectl-triton/nodes/v1"
 
 // nodesReport is all that "nodes" found out; every form of output is made of
-// it. What is absent or null is not known: an entry of Missing says why, where
-// that is for lack of permission or of a source.
+// it. A GPU counts as often as it is offered: its MIG instances and the replicas
+// of a shared one each count. What is absent or null is not known; where that is
+// for lack of permission or of a source, an entry of Missing says so.
 type nodesReport struct {
 	Schema      string `json:"schema"`
 	ToolVersion string `json:"tool_version"`
@@ -137,7 +138,7 @@ func newNodesReport(c *gpu.Cluster, names []string, context string) *nodesReport
 		Schema: nodesSchema, ToolVersion: Version(), Context: context, Platform: string(c.Platform()), TotalNodes: c.TotalNodes,
 		Nodes: []nodeReport{}, Waiting: holderReports(c.Waiting), Exporters: []exporterReport{}, Problems: []problemReport{}, Missing: []report.Missing{},
 		Placement: placementReport{
-			NodeSelector: p.NodeSelector, Affinity: p.Affinity, Tolerations: list(p.Tolerations),
+			NodeSelector: p.NodeSelector, Affinity: p.Affinity, Tolerations: orEmpty(p.Tolerations),
 			RuntimeClass: p.RuntimeClass, GPUNodesCovered: p.Covered, Why: p.Why,
 		},
 	}
@@ -171,7 +172,7 @@ func (r *nodesReport) addNode(c *gpu.Cluster, n *gpu.Node) {
 		GPUsAllocatable: allocatable.Total(), GPUsCapacity: capacity.Total(),
 		MIGStrategy: n.MIGStrategy, MIGAllocatable: allocatable.MIG, MIGCapacity: capacity.MIG, Sharing: n.Sharing, ReplicasPerGPU: n.Replicas,
 		Product: n.Product, MemoryBytes: n.MemoryBytes, DriverVersion: n.DriverVersion, CUDAVersion: n.CUDAVersion,
-		Taints: []string{}, Pods: holderReports(n.Holders), Exporters: []exporterPodReport{}, Problems: list(n.Problems),
+		Taints: []string{}, Problems: orEmpty(n.Problems),
 	}
 	for _, e := range n.Evidence {
 		node.Evidence = append(node.Evidence, evidenceReport(e))
@@ -179,13 +180,14 @@ func (r *nodesReport) addNode(c *gpu.Cluster, n *gpu.Node) {
 	for _, t := range n.Taints {
 		node.Taints = append(node.Taints, gpu.TaintString(t))
 	}
-	for _, e := range n.Exporters {
-		node.Exporters = append(node.Exporters, exporterPodReport{e.Exporter, e.Namespace + "/" + e.Name, e.Ready, e.Reason})
-	}
 	if c.Knows(gpu.KindPod) {
 		held := n.Allocated.Total()
 		node.GPUsHeld = &held
 		r.GPUsHeld += held
+		node.Pods, node.Exporters = holderReports(n.Holders), []exporterPodReport{}
+		for _, e := range n.Exporters {
+			node.Exporters = append(node.Exporters, exporterPodReport{e.Exporter, e.Namespace + "/" + e.Name, e.Ready, e.Reason})
+		}
 	}
 	r.GPUNodes++
 	r.GPUsAllocatable += node.GPUsAllocatable
@@ -229,8 +231,8 @@ func holderReports(holders []gpu.Holder) []holderReport {
 	return reports
 }
 
-// list is never null in JSON.
-func list[T any](items []T) []T {
+// orEmpty is never null in JSON.
+func orEmpty[T any](items []T) []T {
 	if items == nil {
 		return []T{}
 	}

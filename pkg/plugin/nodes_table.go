@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,17 +15,14 @@ import (
 // nodeColumn is one column of the nodes' table.
 type nodeColumn struct {
 	title string
-	// fact is the column's name where one value stands for all rows; "" for a
-	// column that stays.
-	fact string
-	wide bool // in the wide form only
-	cell func(*nodeReport) string
+	wide  bool // in the wide form only
+	cell  func(*nodeReport) string
 }
 
 func nodeColumns() []nodeColumn {
 	return []nodeColumn{
 		{title: "NODE", cell: func(n *nodeReport) string { return n.Name }},
-		{title: "STATUS", fact: "status", cell: nodeStatus},
+		{title: "STATUS", cell: nodeStatus},
 		{title: "GPUS", cell: func(n *nodeReport) string { return fmt.Sprintf("%d/%d", n.GPUsAllocatable, n.GPUsCapacity) }},
 		{title: "HELD", cell: func(n *nodeReport) string {
 			if n.GPUsHeld == nil {
@@ -32,23 +30,23 @@ func nodeColumns() []nodeColumn {
 			}
 			return fmt.Sprint(*n.GPUsHeld)
 		}},
-		{title: "UTIL", fact: "utilisation", cell: func(n *nodeReport) string {
+		{title: "UTIL", cell: func(n *nodeReport) string {
 			if n.UtilizationRatio == nil {
 				return ""
 			}
 			return report.Percent(*n.UtilizationRatio)
 		}},
-		{title: "PRODUCT", fact: "product", cell: func(n *nodeReport) string { return n.Product }},
-		{title: "MEMORY", fact: "memory", cell: func(n *nodeReport) string {
+		{title: "PRODUCT", cell: func(n *nodeReport) string { return n.Product }},
+		{title: "MEMORY", cell: func(n *nodeReport) string {
 			if n.MemoryBytes == 0 {
 				return ""
 			}
 			return report.Bytes(float64(n.MemoryBytes))
 		}},
-		{title: "SHARING", fact: "sharing", cell: nodeSharing},
-		{title: "EXPORTER", fact: "exporter", cell: nodeExporter},
-		{title: "DRIVER", fact: "driver", wide: true, cell: func(n *nodeReport) string { return n.DriverVersion }},
-		{title: "CUDA", fact: "CUDA", wide: true, cell: func(n *nodeReport) string { return n.CUDAVersion }},
+		{title: "SHARING", cell: nodeSharing},
+		{title: "EXPORTER", cell: nodeExporter},
+		{title: "DRIVER", wide: true, cell: func(n *nodeReport) string { return n.DriverVersion }},
+		{title: "CUDA", wide: true, cell: func(n *nodeReport) string { return n.CUDAVersion }},
 		{title: "EVIDENCE", wide: true, cell: func(n *nodeReport) string { return string(n.Evidence[0].Kind) }},
 		{title: "TAINTS", wide: true, cell: func(n *nodeReport) string { return strings.Join(n.Taints, ",") }},
 		{title: "PODS", wide: true, cell: nodePods},
@@ -92,7 +90,10 @@ func nodeSharing(n *nodeReport) string {
 
 // nodeExporter is the state of the exporter on a node; two are one too many.
 func nodeExporter(n *nodeReport) string {
-	if len(n.Exporters) == 0 {
+	switch {
+	case n.Exporters == nil:
+		return ""
+	case len(n.Exporters) == 0:
 		return "none"
 	}
 	var states []string
@@ -117,21 +118,23 @@ func nodePods(n *nodeReport) string {
 	return strings.Join(pods, ",")
 }
 
-// nodesTable is the table's cells by row, and what was taken out of it because
-// it is the same for all nodes.
+// nodesTable is the table's cells by row, and what was taken out of it to make
+// it fit.
 type nodesTable struct {
 	titles []string
 	rows   [][]string
-	facts  [][2]string
+	facts  [][2]string // label and text
 }
 
-const columnGap = 2
+const (
+	columnGap = 2
+	noValue   = "-"
+)
 
-// newNodesTable leaves out columns that tell nothing. When the rest is too wide
-// for a terminal, values that all nodes share become facts below the table.
+// newNodesTable leaves out columns that tell nothing. While the rest is too wide
+// for a terminal, the columns that can be summed up become facts below it.
 func newNodesTable(nodes []nodeReport, wide bool) *nodesTable {
 	t := &nodesTable{rows: make([][]string, len(nodes))}
-	var facts []string
 	for _, column := range nodeColumns() {
 		if column.wide && !wide {
 			continue
@@ -140,24 +143,20 @@ func newNodesTable(nodes []nodeReport, wide bool) *nodesTable {
 		for i := range nodes {
 			cells[i] = column.cell(&nodes[i])
 		}
-		if !wide && (all(cells, "") || column.title == "STATUS" && all(cells, "Ready")) {
+		if !wide && (allEqual(cells, "") || column.title == "STATUS" && allEqual(cells, "Ready")) {
 			continue
 		}
 		t.titles = append(t.titles, column.title)
-		facts = append(facts, column.fact)
 		for i, cell := range cells {
 			if cell == "" {
-				cell = "-"
+				cell = noValue
 			}
 			t.rows[i] = append(t.rows[i], cell)
 		}
 	}
-	if wide || len(nodes) < 2 {
-		return t
-	}
-	for column := len(t.titles) - 1; column > 0 && t.width() > report.Width; column-- {
-		if value := t.rows[0][column]; facts[column] != "" && all(t.cells(column), value) {
-			t.facts = append(t.facts, [2]string{facts[column], value + " on all"})
+	for _, title := range []string{"MEMORY", "SHARING", "PRODUCT"} {
+		if column := slices.Index(t.titles, title); column > 0 && !wide && t.width() > report.Width {
+			t.facts = append(t.facts, [2]string{strings.ToLower(title), t.sum(column)})
 			t.drop(column)
 		}
 	}
@@ -165,7 +164,26 @@ func newNodesTable(nodes []nodeReport, wide bool) *nodesTable {
 	return t
 }
 
-func all(cells []string, value string) bool {
+// sum counts a column's values, the most frequent first.
+func (t *nodesTable) sum(column int) string {
+	counts := map[string]int{}
+	for _, cell := range t.cells(column) {
+		counts[cell]++
+	}
+	if len(counts) == 1 {
+		return t.rows[0][column] + " on all"
+	}
+	delete(counts, noValue)
+	var parts []string
+	for _, value := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	}) {
+		parts = append(parts, fmt.Sprintf("%s on %d", value, counts[value]))
+	}
+	return strings.Join(parts, ", ") + "; -o wide shows where"
+}
+
+func allEqual(cells []string, value string) bool {
 	return !slices.ContainsFunc(cells, func(c string) bool { return c != value })
 }
 

@@ -70,13 +70,13 @@ func (s *nodesScreen) line(format string, args ...any) {
 func (s *nodesScreen) title(n *nodesReport) {
 	text := fmt.Sprintf("%s of %d", amount(n.GPUNodes, "GPU node"), n.TotalNodes)
 	if n.GPUNodes > 0 {
-		text += fmt.Sprintf(": %s", amount(int(n.GPUsAllocatable), "GPU"))
-		if n.GPUsAllocatable != n.GPUsCapacity {
-			text += fmt.Sprintf(" of %d", n.GPUsCapacity)
+		unit := ""
+		if slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.MIGStrategy != "" || n.Sharing != "" }) {
+			unit = " (whole, shared or MIG instances)"
 		}
-		text += fmt.Sprintf(" for pods, %d held", n.GPUsHeld)
-		if !slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.GPUsHeld != nil }) {
-			text = strings.TrimSuffix(text, ", 0 held")
+		text += fmt.Sprintf(": %s of %s for pods%s", report.Count(uint64(n.GPUsAllocatable)), amount(int(n.GPUsCapacity), "GPU"), unit)
+		if slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.GPUsHeld != nil }) {
+			text += fmt.Sprintf(", %s held", report.Count(uint64(n.GPUsHeld)))
 		}
 	}
 	s.line("%s", s.heading.Render(text))
@@ -94,7 +94,7 @@ func (s *nodesScreen) fact(label, text string) {
 
 func (s *nodesScreen) facts(n *nodesReport, wide bool) {
 	for i, text := range taintFacts(n) {
-		s.fact(first(i, "taints"), text)
+		s.fact(labelOnce(i, "taints"), text)
 	}
 	if !wide {
 		s.pods(n)
@@ -104,7 +104,7 @@ func (s *nodesScreen) facts(n *nodesReport, wide bool) {
 			s.fact("", fmt.Sprintf("and %d more", len(n.Waiting)-i))
 			break
 		}
-		s.fact(first(i, "waiting"), fmt.Sprintf("%s/%s for %s", p.Namespace, p.Pod, amount(int(p.GPUs), "GPU")))
+		s.fact(labelOnce(i, "waiting"), fmt.Sprintf("%s/%s for %s", p.Namespace, p.Pod, amount(int(p.GPUs), "GPU")))
 	}
 	for i, e := range n.Exporters {
 		text := fmt.Sprintf("%s/%s (%s)", e.Namespace, e.Name, e.Kind)
@@ -113,18 +113,21 @@ func (s *nodesScreen) facts(n *nodesReport, wide bool) {
 		} else {
 			text += fmt.Sprintf(", %d of %d pods ready", e.PodsReady, e.PodsWanted)
 		}
-		s.fact(first(i, "exporters"), text)
+		s.fact(labelOnce(i, "exporters"), text)
 	}
 	if u := n.Utilization; u != nil {
 		s.fact("utilisation", fmt.Sprintf("mean of %s over %s, from %s", amount(u.GPUs, "GPU"), report.Seconds(u.WindowSeconds), u.Source))
-		for _, gap := range u.Gaps {
-			s.fact("", gap)
+		if len(u.Gaps) > 0 {
+			s.fact("", fmt.Sprintf("not without gaps: %s", u.Gaps[0]))
+		}
+		if more := len(u.Gaps) - 1; more > 0 {
+			s.fact("", fmt.Sprintf("and %d more, with -o json", more))
 		}
 	}
 	s.fact("placement", placementFact(&n.Placement))
 }
 
-func first(i int, label string) string {
+func labelOnce(i int, label string) string {
 	if i > 0 {
 		return ""
 	}
@@ -162,7 +165,7 @@ func (s *nodesScreen) pods(n *nodesReport) {
 			s.fact("", fmt.Sprintf("and %d more; -o wide shows all", len(texts)-i))
 			return
 		}
-		s.fact(first(i, "pods"), text)
+		s.fact(labelOnce(i, "pods"), text)
 	}
 }
 

@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
@@ -45,11 +47,22 @@ func (o *NodesOptions) addUtilization(ctx context.Context, c *cluster, r *nodesR
 		r.Utilization = &utilizationReport{Source: window.Source, WindowSeconds: window.End.Sub(window.Start).Seconds(), GPUs: counted, Gaps: window.Gaps}
 		return
 	}
-	why := "Prometheus has no utilisation of these nodes' GPUs in the last " + report.Seconds(utilizationWindow.Seconds())
-	for _, gap := range window.Gaps {
-		why += "; " + gap
+	missing(r.noUtilization(window), "")
+}
+
+// noUtilization says why no node got a figure.
+func (r *nodesReport) noUtilization(window metrics.GPUWindow) string {
+	span := report.Seconds(utilizationWindow.Seconds())
+	samples := -1
+	for _, g := range window.GPUs {
+		if slices.ContainsFunc(r.Nodes, func(n nodeReport) bool { return n.Name == g.Node }) {
+			samples = max(samples, g.Samples)
+		}
 	}
-	missing(why, "")
+	if samples >= 0 {
+		return fmt.Sprintf("insufficient samples in the last %s (n=%d, every %s)", span, samples, report.Seconds(window.Interval.Seconds()))
+	}
+	return strings.Join(append([]string{"Prometheus has no figures of these nodes' GPUs in the last " + span}, window.Gaps...), "; ")
 }
 
 // window reads the GPUs' last minutes from the Prometheus that bench uses too.
