@@ -176,6 +176,8 @@ func (c *Cluster) placeByAffinity(p *Placement) {
 		p.Why = fmt.Sprintf("%s can only be named one by one, for no label tells GPU nodes from others; nodes that join later are left out until 'kubectl triton nodes label' has marked them and the placement is made anew", gpuNodes(byHostname))
 	case p.Covered < p.Total:
 		p.Why = fmt.Sprintf("only %d of %s have a label that tells them from others; mark the rest with 'kubectl triton nodes label'", p.Covered, gpuNodes(p.Total))
+	case slices.Contains(keys, labelInstanceType):
+		p.Why = fmt.Sprintf("no label marks %s, so they are chosen by %s; nodes of another type that join later are left out until 'kubectl triton nodes label' has marked them", allGPUNodes(p.Total), strings.Join(keys, " or "))
 	default:
 		p.Why = fmt.Sprintf("no single label marks %s, so they are chosen by %s", allGPUNodes(p.Total), strings.Join(keys, " or "))
 	}

@@ -9,6 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// commandUp places the exporter anew, by the labels and taints that there are.
+const commandUp = "kubectl triton observe up"
+
 func (c *Cluster) exporterProblems() []Problem {
 	var found []Problem
 	if len(c.Exporters) == 0 {
@@ -22,7 +25,7 @@ func (c *Cluster) exporterProblems() []Problem {
 				Kind: ProblemNoExporter, Severity: SeverityWarning,
 				What:  "no dcgm-exporter runs in the cluster",
 				Cause: cause,
-				Next:  "kubectl triton observe up",
+				Next:  commandUp,
 			})
 		}
 		return append(found, c.runtimeProblems()...)
@@ -48,6 +51,10 @@ func (c *Cluster) uncovered() []Problem {
 		byCause[key].Nodes = append(byCause[key].Nodes, node)
 	}
 	show := "kubectl describe daemonset --namespace " + e.Namespace + " " + e.Name
+	mend := show
+	if e.ManagedBy == "Helm" {
+		mend = commandUp
+	}
 	for _, n := range c.Nodes {
 		if len(n.Exporters) > 0 {
 			continue
@@ -57,11 +64,11 @@ func (c *Cluster) uncovered() []Problem {
 		case len(taints) > 0:
 			text := taintList(taints)
 			note(n.Name, "1 "+text, Problem{Kind: ProblemExporterTaint, Severity: SeverityError,
-				What: "{nodes} can't run the exporter %s", Cause: "it does not tolerate " + text, Next: show})
+				What: "{nodes} can't run the exporter %s", Cause: "the exporter does not tolerate " + text, Next: mend})
 		case !e.allows(n.labels):
 			text := selectorText(e.NodeSelector)
 			note(n.Name, "2", Problem{Kind: ProblemExporterSelector, Severity: SeverityError,
-				What: "{nodes} {is} left out by the exporter %s", Cause: "its node selector asks for " + text, Next: "kubectl triton nodes label"})
+				What: "{nodes} {is} left out by the exporter %s", Cause: "its node selector asks for " + text})
 		default:
 			note(n.Name, "3", Problem{Kind: ProblemExporterMissing, Severity: SeverityError,
 				What: "{nodes} {has} no pod of the exporter %s", Cause: "its affinity excludes the node, or its pod could not be created", Next: show})
@@ -70,8 +77,8 @@ func (c *Cluster) uncovered() []Problem {
 	var found []Problem
 	for _, key := range slices.Sorted(maps.Keys(byCause)) {
 		p := byCause[key]
-		if p.Kind == ProblemExporterSelector && !proposable(c, p.Nodes, e.NodeSelector) {
-			p.Next = show
+		if p.Kind == ProblemExporterSelector {
+			p.Next = firstOf(c.labelCommand(p.Nodes, e.NodeSelector), show)
 		}
 		p.What = strings.NewReplacer("{nodes}", on(p.Nodes), "{is}", verb(p.Nodes, "is", "are"), "{has}", verb(p.Nodes, "has", "have")).Replace(fmt.Sprintf(p.What, e))
 		found = append(found, *p)
@@ -79,16 +86,30 @@ func (c *Cluster) uncovered() []Problem {
 	return found
 }
 
-// proposable tells whether "nodes label" would satisfy the selector.
-func proposable(c *Cluster, nodes []string, selector map[string]string) bool {
+// labelCommand is the command that gives the nodes what the selector asks for;
+// "" when it isn't a label to be set by hand.
+func (c *Cluster) labelCommand(nodes []string, selector map[string]string) string {
 	if len(selector) != 1 || selector[LabelPresent] != "true" {
-		return false
+		return ""
 	}
-	proposed := map[string]bool{}
+	missing := map[string]Label{}
 	for _, l := range c.MissingLabels() {
-		proposed[l.Node] = true
+		missing[l.Node] = l
 	}
-	return !slices.ContainsFunc(nodes, func(n string) bool { return !proposed[n] })
+	var decided []string
+	for _, n := range nodes {
+		l, ok := missing[n]
+		switch {
+		case !ok:
+			return ""
+		case l.Present != "":
+			decided = append(decided, n)
+		}
+	}
+	if len(decided) > 0 {
+		return "kubectl label node " + strings.Join(decided, " ") + " " + LabelPresent + "=true --overwrite"
+	}
+	return "kubectl triton nodes label"
 }
 
 func (c *Cluster) each() func(yield func(*Exporter) bool) {
@@ -190,8 +211,8 @@ func (c *Cluster) strays() []Problem {
 		if count == 0 {
 			continue
 		}
-		next := "kubectl triton observe up"
-		if e.Kind != ExporterHelm {
+		next := commandUp
+		if e.ManagedBy != "Helm" {
 			next = "kubectl get pods --all-namespaces --output wide --selector " + selectorText(e.Selector)
 		}
 		found = append(found, Problem{Kind: ProblemExporterOnCPUNodes, Severity: SeverityWarning,
@@ -229,7 +250,7 @@ func taintList(taints []corev1.Taint) string {
 	for _, t := range taints {
 		parts = append(parts, TaintString(t))
 	}
-	return "taint " + strings.Join(parts, ", ")
+	return "taint " + strings.Join(parts, " and ")
 }
 
 // TaintString is a taint as kubectl writes it: key=value:effect.
