@@ -88,7 +88,7 @@ and GPU in one screen.`,
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageErrorf("%w; see '%s --help'", err, c.CommandPath())
 	})
-	cmd.AddCommand(newBenchCommand(streams), newObserveCommand(streams), newVersionCommand(streams))
+	cmd.AddCommand(newBenchCommand(streams), newObserveCommand(streams), newDashboardsCommand(streams), newVersionCommand(streams))
 	everyCommand(cmd, func(c *cobra.Command) { c.Args = usageArgs(c.Args) })
 	return cmd
 }
