@@ -88,7 +88,10 @@ and GPU in one screen.`,
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageErrorf("%w; see '%s --help'", err, c.CommandPath())
 	})
-	cmd.AddCommand(newBenchCommand(streams), newNodesCommand(streams), newObserveCommand(streams), newVersionCommand(streams))
+	cmd.AddCommand(
+		newBenchCommand(streams), newObserveCommand(streams), newDashboardsCommand(streams),
+		newNodesCommand(streams), newVersionCommand(streams),
+	)
 	everyCommand(cmd, func(c *cobra.Command) { c.Args = usageArgs(c.Args) })
 	return cmd
 }
