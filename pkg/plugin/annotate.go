@@ -116,7 +116,7 @@ func (m *marker) link(ctx context.Context, begin, end time.Time) *report.Grafana
 	from, to := begin.Add(-15*time.Second), end.Add(15*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, grafanaTimeout)
 	defer cancel()
-	for _, uid := range []string{"loadtest-annotated", "triton-latency", "gpu-dashboard"} {
+	for _, uid := range projectDashboards() {
 		if _, err := m.client.DashboardByUID(ctx, uid); err == nil {
 			if g.URL, err = grafana.DashboardURL(m.baseURL, uid, from, to, nil); err == nil {
 				return g

@@ -88,11 +88,17 @@ and GPU in one screen.`,
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageErrorf("%w; see '%s --help'", err, c.CommandPath())
 	})
-	cmd.AddCommand(newBenchCommand(streams), newVersionCommand(streams))
-	for _, c := range append(cmd.Commands(), cmd) {
-		c.Args = usageArgs(c.Args)
-	}
+	cmd.AddCommand(newBenchCommand(streams), newObserveCommand(streams), newVersionCommand(streams))
+	refuseWrongArgs(cmd)
 	return cmd
+}
+
+// refuseWrongArgs sets usageArgs on cmd and all commands below it.
+func refuseWrongArgs(cmd *cobra.Command) {
+	cmd.Args = usageArgs(cmd.Args)
+	for _, c := range cmd.Commands() {
+		refuseWrongArgs(c)
+	}
 }
 
 // usageArgs gives a wrong number of arguments, and an unknown command, the exit

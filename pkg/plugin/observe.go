@@ -5,12 +5,13 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
-func newObserveCommand(genericiooptions.IOStreams) *cobra.Command {
+func newObserveCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "observe",
 		Short: "Make Triton and its GPUs observable: install, look at and remove the stack",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.AddCommand(newObserveOpenCommand(streams))
 	return cmd
 }
