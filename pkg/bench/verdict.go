@@ -48,6 +48,9 @@ type ServerFacts struct {
 	BatchSize                                        int
 	DynamicBatching                                  bool
 	GPUUtilization                                   *float64
+	// Partial says that some pods' counters were lost: the means are those of
+	// the others.
+	Partial bool
 }
 
 // Facts is what Judge looks at; a nil pointer means not known.
@@ -176,6 +179,11 @@ func judgeServer(f Facts) Verdict {
 	share := func(d time.Duration) float64 { return float64(d) / float64(max(1, service)) }
 	evidence := []string{fmt.Sprintf("of %s mean service time: queue %s, compute %s, outside %s",
 		ms(service), percent(share(s.Queue)), percent(share(compute)), percent(share(outside)))}
+	if s.Partial {
+		outside = 0 // unknown, and no reason for a judgement
+		evidence[0] = fmt.Sprintf("of %s mean service time: queue %s, compute %s by the counters that were not lost",
+			ms(service), ms(s.Queue), ms(compute))
+	}
 	if s.AverageBatch > 0 && s.MaxBatchSize > 1 {
 		evidence = append(evidence, fmt.Sprintf("average batch %s of at most %d", number(s.AverageBatch), s.MaxBatchSize))
 	}

@@ -57,6 +57,7 @@ func TestJudge(t *testing.T) {
 		{"compute, GPU full", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Queue: 5 * msec, ComputeInfer: 93 * msec, GPUUtilization: busy(0.95)}}, VerdictComputeBound, "faster model"},
 		{"the path, small requests", Facts{Result: ran(1000, 100*msec, nil), RequestBytes: 16, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictTunnelBound, "--batch-size"},
 		{"the path, large requests", Facts{Result: ran(1000, 100*msec, nil), RequestBytes: 1 << 20, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictTunnelBound, "100 MiB/s"},
+		{"counters lost", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Partial: true, ComputeInfer: 20 * msec, GPUUtilization: busy(0.9)}}, VerdictComputeBound, "by the counters that were not lost"},
 		{"one at a time", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.Load.Concurrency = 1 }), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"compute with an idle GPU", Facts{Result: ran(1000, 10*msec, nil), Server: &ServerFacts{ComputeInfer: 9 * msec, GPUUtilization: busy(0.1)}}, VerdictHealthy, "--concurrency"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/grafana"
@@ -34,6 +35,7 @@ type marker struct {
 	posted chan struct{}
 	id     int64
 	err    error
+	lost   bool // Grafana forgot the start, and has the region all the same
 }
 
 // newMarker finds Grafana and a login for it.
@@ -93,6 +95,9 @@ func (m *marker) stop(ctx context.Context, begin, end time.Time, summary string)
 		return errors.New("Grafana did not answer the annotation of the start in time") //nolint:staticcheck // a product's name
 	}
 	text := startText + ": " + m.text + "\n" + stopText + ": " + summary
+	if m.err == nil && m.forgotten(ctx, begin, end) {
+		m.lost, m.err = true, errors.New("Grafana has forgotten the annotation of the start") //nolint:staticcheck // a product's name
+	}
 	if m.err == nil {
 		err := m.client.EndRegion(ctx, m.id, end, text)
 		if err == nil {
@@ -109,6 +114,17 @@ func (m *marker) stop(ctx context.Context, begin, end time.Time, summary string)
 	return nil
 }
 
+// forgotten tells whether Grafana no longer has the annotation of the start: by
+// default its database goes with its pod. A new database gives ids from 1 again,
+// so the id alone could lead to somebody else's annotation. Without an answer
+// the id is trusted.
+func (m *marker) forgotten(ctx context.Context, begin, end time.Time) bool {
+	found, err := m.client.FindAnnotations(ctx, m.tags, begin.Add(-time.Second), end)
+	return err == nil && !slices.ContainsFunc(found, func(a grafana.Annotation) bool {
+		return a.ID == m.id && a.Time.UnixMilli() == begin.UnixMilli()
+	})
+}
+
 // link is the address of the first of the project's dashboards that Grafana
 // has, else of its Explore view, over the time of the test.
 func (m *marker) link(ctx context.Context, begin, end time.Time) *report.Grafana {
@@ -116,7 +132,7 @@ func (m *marker) link(ctx context.Context, begin, end time.Time) *report.Grafana
 	from, to := begin.Add(-15*time.Second), end.Add(15*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, grafanaTimeout)
 	defer cancel()
-	for _, uid := range []string{"loadtest-annotated", "triton-latency", "gpu-dashboard"} {
+	for _, uid := range projectDashboards() {
 		if _, err := m.client.DashboardByUID(ctx, uid); err == nil {
 			if g.URL, err = grafana.DashboardURL(m.baseURL, uid, from, to, nil); err == nil {
 				return g

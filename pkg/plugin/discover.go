@@ -19,12 +19,15 @@ const (
 )
 
 // tritonService is a Service that leads to Triton. The ports are numbers of
-// the Service's ports; How says why this one was chosen.
+// the Service's ports, empty where it has no such port; How says why this one
+// was chosen.
 type tritonService struct {
-	Namespace, Name    string
-	HTTPPort, GRPCPort string
-	Selector           labels.Selector
-	How                string
+	Namespace, Name string
+	HTTPPort        string
+	GRPCPort        string
+	MetricsPort     string
+	Selector        labels.Selector
+	How             string
 }
 
 // findTriton resolves the flags to one Service. Without an explicit name it
@@ -123,12 +126,13 @@ func newTritonService(svc *corev1.Service, port, how string) (*tritonService, er
 		return nil, fmt.Errorf("Service %s in namespace %s has no selector, so no pod can be chosen behind it; name a Service that selects pods with --service", svc.Name, svc.Namespace) //nolint:staticcheck // Service is a kind's name
 	}
 	t := &tritonService{
-		Namespace: svc.Namespace,
-		Name:      svc.Name,
-		HTTPPort:  pickPort(svc, "http", 8000),
-		GRPCPort:  pickPort(svc, "grpc", 8001),
-		Selector:  labels.SelectorFromSet(svc.Spec.Selector),
-		How:       how,
+		Namespace:   svc.Namespace,
+		Name:        svc.Name,
+		HTTPPort:    pickPort(svc, "http", 8000),
+		GRPCPort:    pickPort(svc, "grpc", 8001),
+		MetricsPort: pickPort(svc, "metrics", 8002),
+		Selector:    labels.SelectorFromSet(svc.Spec.Selector),
+		How:         how,
 	}
 	if port != "" {
 		t.HTTPPort = port
@@ -138,9 +142,23 @@ func newTritonService(svc *corev1.Service, port, how string) (*tritonService, er
 		for _, p := range svc.Spec.Ports {
 			ports = append(ports, fmt.Sprintf("%s %d", p.Name, p.Port))
 		}
-		return nil, fmt.Errorf("Service %s in namespace %s has no port that looks like Triton's HTTP (named http or numbered 8000); choose one of its ports (%s) with --port", svc.Name, svc.Namespace, strings.Join(ports, ", ")) //nolint:staticcheck // Service is a kind's name
+		return nil, &noHTTPPortError{namespace: svc.Namespace, name: svc.Name, ports: ports}
 	}
 	return t, nil
+}
+
+// noHTTPPortError says that a Service has no port for Triton's HTTP.
+type noHTTPPortError struct {
+	namespace, name string
+	ports           []string
+}
+
+func (e *noHTTPPortError) Error() string {
+	return e.what() + fmt.Sprintf("; choose one of its ports (%s) with --port", strings.Join(e.ports, ", "))
+}
+
+func (e *noHTTPPortError) what() string {
+	return fmt.Sprintf("Service %s in namespace %s has no port that looks like Triton's HTTP (named http or numbered 8000)", e.name, e.namespace)
 }
 
 // pickPort finds the Service port for a protocol by its name (http,

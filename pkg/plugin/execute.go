@@ -92,14 +92,15 @@ and GPU in one screen.`,
 		newBenchCommand(streams), newObserveCommand(streams), newDashboardsCommand(streams),
 		newNodesCommand(streams), newVersionCommand(streams),
 	)
-	everyCommand(cmd, func(c *cobra.Command) { c.Args = usageArgs(c.Args) })
+	refuseWrongArgs(cmd)
 	return cmd
 }
 
-func everyCommand(cmd *cobra.Command, f func(*cobra.Command)) {
-	f(cmd)
+// refuseWrongArgs sets usageArgs on cmd and all commands below it.
+func refuseWrongArgs(cmd *cobra.Command) {
+	cmd.Args = usageArgs(cmd.Args)
 	for _, c := range cmd.Commands() {
-		everyCommand(c, f)
+		refuseWrongArgs(c)
 	}
 }
 

@@ -334,6 +334,9 @@ func (t *loadTest) closeMark(ctx context.Context, m *marker, r *report.Bench, be
 		t.miss("Grafana annotation", err, t.grafanaFix())
 		return
 	}
+	if m.lost {
+		t.remark("Grafana lost the annotation of the start during the test, as it does when it restarts without a persistent volume; the whole region was posted at the end")
+	}
 	r.Grafana = m.link(ctx, begin, end)
 }
 

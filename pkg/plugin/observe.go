@@ -13,8 +13,8 @@ func newObserveCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newObserveUpCommand(streams), newObserveStatusCommand(streams), newObserveDownCommand(streams),
-		newObserveRenderCommand(streams), newObservePullCommand(streams),
+		newObserveUpCommand(streams), newObserveStatusCommand(streams), newObserveOpenCommand(streams),
+		newObserveDownCommand(streams), newObserveRenderCommand(streams), newObservePullCommand(streams),
 	)
 	return cmd
 }

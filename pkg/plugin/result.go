@@ -182,7 +182,7 @@ func (t *loadTest) judge(r *report.Bench, result *bench.Result) {
 		facts.Server = &bench.ServerFacts{
 			Queue: duration(s.QueueUS), ComputeInput: duration(s.ComputeInputUS), ComputeInfer: duration(s.ComputeInferUS), ComputeOutput: duration(s.ComputeOutputUS),
 			AverageBatch: s.AverageBatch, MaxBatchSize: t.config.MaxBatchSize, BatchSize: t.spec.BatchSize(),
-			DynamicBatching: t.config.DynamicBatching != nil, GPUUtilization: utilization(r.GPU),
+			DynamicBatching: t.config.DynamicBatching != nil, GPUUtilization: utilization(r.GPU), Partial: !s.Complete,
 		}
 	}
 	v := bench.Judge(facts)

@@ -51,28 +51,57 @@ func grafanaService() wanted {
 	}
 }
 
-// findStackService looks in the stack's namespace.
+func alertmanagerService() wanted {
+	return wanted{
+		what:      "Alertmanager",
+		selectors: []string{"app=kube-prometheus-stack-alertmanager", "operated-alertmanager=true", "app.kubernetes.io/name=alertmanager"},
+		names:     []string{"alertmanager-operated", "alertmanager"},
+		portNames: []string{"http-web", "web", "http"},
+		port:      9093,
+	}
+}
+
+// findStackService looks in the stack's namespace and takes the first of
+// several.
 func (c *cluster) findStackService(ctx context.Context, namespace string, w wanted) (stackService, error) {
+	found, err := c.stackServices(ctx, namespace, w)
+	if err != nil {
+		return stackService{}, err
+	}
+	if len(found) == 0 {
+		return stackService{}, fmt.Errorf("there is no %s in namespace %s", w.what, namespace)
+	}
+	return found[0], nil
+}
+
+// stackServices lists the Services in a namespace that the most telling label
+// or name leads to; there may be none.
+func (c *cluster) stackServices(ctx context.Context, namespace string, w wanted) ([]stackService, error) {
 	services := c.client.CoreV1().Services(namespace)
+	doing := "look for " + w.what + " in namespace " + namespace
 	for _, selector := range w.selectors {
 		list, err := services.List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
-			return stackService{}, c.explain(err, "look for "+w.what+" in namespace "+namespace)
+			return nil, c.explain(err, doing)
 		}
-		if len(list.Items) > 0 {
-			return newStackService(&list.Items[0], w), nil
+		var found []stackService
+		for _, svc := range list.Items {
+			found = append(found, newStackService(&svc, w))
+		}
+		if len(found) > 0 {
+			return found, nil
 		}
 	}
 	for _, name := range w.names {
 		svc, err := services.Get(ctx, name, metav1.GetOptions{})
 		if err == nil {
-			return newStackService(svc, w), nil
+			return []stackService{newStackService(svc, w)}, nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return stackService{}, c.explain(err, "look for "+w.what+" in namespace "+namespace)
+			return nil, c.explain(err, doing)
 		}
 	}
-	return stackService{}, fmt.Errorf("there is no %s in namespace %s", w.what, namespace)
+	return nil, nil
 }
 
 func newStackService(svc *corev1.Service, w wanted) stackService {
@@ -89,12 +118,28 @@ func newStackService(svc *corev1.Service, w wanted) stackService {
 	return s
 }
 
+// The keys of the chart's admin Secret.
+const (
+	adminUserKey     = "admin-user"
+	adminPasswordKey = "admin-password"
+)
+
 // grafanaAuth takes the token from a file, else the admin login from the
 // chart's Secret beside Grafana.
 func (c *cluster) grafanaAuth(ctx context.Context, svc stackService, tokenFile string) (grafana.Auth, error) {
 	if tokenFile != "" {
 		return tokenAuth(tokenFile)
 	}
+	secret, err := c.grafanaSecret(ctx, svc)
+	if err != nil {
+		return grafana.Auth{}, err
+	}
+	return adminAuth(secret)
+}
+
+// grafanaSecret reads the Secret with the admin login of a Grafana: the one
+// with the Service's name, else the one that the chart labels as such.
+func (c *cluster) grafanaSecret(ctx context.Context, svc stackService) (*corev1.Secret, error) {
 	secrets := c.client.CoreV1().Secrets(svc.namespace)
 	secret, err := secrets.Get(ctx, svc.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -102,17 +147,21 @@ func (c *cluster) grafanaAuth(ctx context.Context, svc stackService, tokenFile s
 		list, err = secrets.List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=admin-secret"})
 		if err == nil {
 			if len(list.Items) == 0 {
-				return grafana.Auth{}, fmt.Errorf("there is no Secret %s with Grafana's login in namespace %s", svc.name, svc.namespace)
+				return nil, fmt.Errorf("there is no Secret %s with Grafana's login in namespace %s", svc.name, svc.namespace)
 			}
 			secret = &list.Items[0]
 		}
 	}
 	if err != nil {
-		return grafana.Auth{}, c.explain(err, fmt.Sprintf("read the Secret %s with Grafana's login in namespace %s", svc.name, svc.namespace))
+		return nil, c.explain(err, fmt.Sprintf("read the Secret %s with Grafana's login in namespace %s", svc.name, svc.namespace))
 	}
-	user, password := string(secret.Data["admin-user"]), string(secret.Data["admin-password"])
+	return secret, nil
+}
+
+func adminAuth(secret *corev1.Secret) (grafana.Auth, error) {
+	user, password := string(secret.Data[adminUserKey]), string(secret.Data[adminPasswordKey])
 	if user == "" || password == "" {
-		return grafana.Auth{}, fmt.Errorf("the Secret %s in namespace %s has no keys admin-user and admin-password", secret.Name, svc.namespace)
+		return grafana.Auth{}, fmt.Errorf("the Secret %s in namespace %s has no keys %s and %s", secret.Name, secret.Namespace, adminUserKey, adminPasswordKey)
 	}
 	return grafana.Auth{User: user, Password: password}, nil
 }

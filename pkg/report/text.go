@@ -67,7 +67,7 @@ const labelWidth = 12
 
 // fact prints "label  text", folding text at Width.
 func (s *screen) fact(label, text string) {
-	for i, l := range fold(text, Width-2-labelWidth) {
+	for i, l := range Fold(text, Width-2-labelWidth) {
 		if i > 0 {
 			label = ""
 		}
@@ -161,7 +161,7 @@ func (s *screen) verdict(b *Bench) {
 		style, mark = s.bad, "✗"
 	}
 	s.line("")
-	for i, l := range fold(v.Kind+": "+v.Summary, Width-2) {
+	for i, l := range Fold(v.Kind+": "+v.Summary, Width-2) {
 		if i == 0 {
 			kind, rest, _ := strings.Cut(l, ":")
 			s.line("%s %s:%s", style.Render(mark), style.Render(kind), rest)
@@ -178,7 +178,7 @@ func (s *screen) verdict(b *Bench) {
 }
 
 func (s *screen) bullet(mark, text string) {
-	for i, l := range fold(text, Width-4) {
+	for i, l := range Fold(text, Width-4) {
 		if i > 0 {
 			mark = " "
 		}
@@ -186,12 +186,12 @@ func (s *screen) bullet(mark, text string) {
 	}
 }
 
-// hold is a space at which fold does not break.
+// hold is a space at which Fold does not break.
 const hold = "\u00a0"
 
-// fold breaks text at spaces into lines of at most width columns; a longer
+// Fold breaks text at spaces into lines of at most width columns; a longer
 // word, such as an address, stays whole.
-func fold(text string, width int) []string {
+func Fold(text string, width int) []string {
 	var lines []string
 	line := ""
 	for word := range strings.SplitSeq(text, " ") {

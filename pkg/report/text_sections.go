@@ -154,7 +154,7 @@ func (s *screen) gpu(b *Bench) {
 		if d.Node != "" {
 			name += " on " + d.Node
 		}
-		for _, l := range fold(name, Width-2) {
+		for _, l := range Fold(name, Width-2) {
 			s.line("  %s", l)
 		}
 		if d.Insufficient {

@@ -82,7 +82,7 @@ func (t *screen) mark(word string) string {
 }
 
 func (t *screen) marked(mark, label, text string) {
-	for i, l := range fold(text, Width-4-stackLabelWidth) {
+	for i, l := range Fold(text, Width-4-stackLabelWidth) {
 		if i > 0 {
 			mark, label = " ", ""
 		}
@@ -128,7 +128,7 @@ func (t *screen) stackComponent(c StackComponent, objects, wide bool) {
 }
 
 func (t *screen) indented(text string) {
-	for i, l := range fold(text, Width-6) {
+	for i, l := range Fold(text, Width-6) {
 		if i > 0 {
 			l = "  " + l
 		}
@@ -154,7 +154,7 @@ func (t *screen) diff(text string) {
 func (t *screen) stackCheck(c StackCheck) {
 	t.marked(t.mark(c.State), c.Name, c.Detail)
 	if c.Fix != "" && c.State != CheckOK {
-		for i, l := range fold(c.Fix, Width-6-stackLabelWidth) {
+		for i, l := range Fold(c.Fix, Width-6-stackLabelWidth) {
 			arrow := "→"
 			if i > 0 {
 				arrow = " "

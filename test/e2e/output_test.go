@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
@@ -52,36 +52,7 @@ func TestAnnotationIsARegion(t *testing.T) {
 	if r.Grafana == nil || r.Grafana.AnnotationID == 0 {
 		t.Fatalf("no annotation: %+v", r.Missing)
 	}
-	secret, err := client.CoreV1().Secrets("monitoring").Get(t.Context(), "prom-operator-grafana", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := portforward.New(portforward.Config{REST: restConfig, Client: client})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	tr := &http.Transport{DialContext: d.Service("monitoring", "prom-operator-grafana", "80").DialContext}
-	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://grafana/api/annotations?tags=kubectl-triton&tags=release-7", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.SetBasicAuth(string(secret.Data["admin-user"]), string(secret.Data["admin-password"]))
-	resp, err := tr.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var found []struct {
-		ID      int64  `json:"id"`
-		Time    int64  `json:"time"`
-		TimeEnd int64  `json:"timeEnd"`
-		Text    string `json:"text"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&found); err != nil {
-		t.Fatal(err)
-	}
+	found := regions(t, "kubectl-triton", "release-7")
 	if len(found) != 1 || found[0].ID != r.Grafana.AnnotationID || found[0].Time != r.StartTime.UnixMilli() || found[0].TimeEnd != r.EndTime.UnixMilli() ||
 		!strings.Contains(found[0].Text, "Load Test Start") || !strings.Contains(found[0].Text, "Load Test Stop") {
 		t.Errorf("Grafana holds %+v; the test ran from %d to %d", found, r.StartTime.UnixMilli(), r.EndTime.UnixMilli())
@@ -101,4 +72,39 @@ func TestWithoutPrometheus(t *testing.T) {
 	if d.Insufficient || d.Samples < 4 || d.UtilizationAverage == nil || *d.UtilizationAverage < 0.5 || d.EnergyPerInference == nil || r.Grafana != nil {
 		t.Errorf("the figures are %+v", d)
 	}
+}
+
+// region is an annotation as Grafana's API has it; times are ms since 1970.
+type region struct {
+	ID      int64  `json:"id"`
+	Time    int64  `json:"time"`
+	TimeEnd int64  `json:"timeEnd"`
+	Text    string `json:"text"`
+}
+
+// regions lists the annotations with all the tags.
+func regions(t *testing.T, tags ...string) []region {
+	t.Helper()
+	d, err := portforward.New(portforward.Config{REST: restConfig, Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	tr := &http.Transport{DialContext: d.Service("monitoring", "prom-operator-grafana", "80").DialContext}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://grafana/api/annotations?"+url.Values{"tags": tags}.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(grafanaLogin(t))
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var found []region
+	if err := json.NewDecoder(resp.Body).Decode(&found); err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
