@@ -57,7 +57,7 @@ func Execute(ctx context.Context, streams genericiooptions.IOStreams, args []str
 		code = exit.Code
 		err = exit.Err
 	} else if ctx.Err() != nil {
-		code, err = ExitInterrupted, errors.New("interrupted before the test began")
+		code, err = ExitInterrupted, errors.New("interrupted")
 	}
 	if err != nil {
 		fmt.Fprintf(streams.ErrOut, "error: %s\n", strings.TrimSpace(err.Error()))

@@ -125,11 +125,13 @@ func substance(o *unstructured.Unstructured) map[string]any {
 func (c *Client) apply(ctx context.Context, objects []*unstructured.Unstructured) ([]Change, error) {
 	changes := make([]Change, len(objects))
 	err := each(ctx, objects, func(ctx context.Context, i int, o *unstructured.Unstructured) error {
-		change, err := c.applyOne(ctx, o)
+		err := persist(ctx, func(ctx context.Context) (err error) {
+			changes[i], err = c.applyOne(ctx, o)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("could not apply %s: %w", RefOf(o), err)
 		}
-		changes[i] = change
 		return nil
 	})
 	return changes, err

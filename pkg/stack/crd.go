@@ -67,7 +67,7 @@ func (c *Client) ApplyCRDs(ctx context.Context, plan []Change) error {
 		if !change.Changed() {
 			return nil
 		}
-		return c.applyCRD(ctx, change)
+		return persist(ctx, func(ctx context.Context) error { return c.applyCRD(ctx, change) })
 	})
 	c.forget()
 	return err

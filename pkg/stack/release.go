@@ -119,11 +119,39 @@ func (r *Releases) recover(rel *Release) error {
 }
 
 // Apply carries a plan out. Helm's own waiting isn't used: it doesn't know
-// what Prometheus's operator makes.
+// what Prometheus's operator makes. An operation that the API server's absence
+// cut short is begun again from what it left.
 func (r *Releases) Apply(ctx context.Context, p *ReleasePlan) (*Release, error) {
 	if p.Verb == Unchanged {
 		return p.Release, nil
 	}
+	var made *Release
+	first := true
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		if !first {
+			if p.Release, err = r.Get(p.Name); err != nil {
+				return err
+			}
+			p.Recover = true
+		}
+		first = false
+		made, err = r.apply(ctx, p)
+		return err
+	})
+	if err == nil {
+		return made, nil
+	}
+	var pending *PendingError
+	if errors.As(err, &pending) {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, fmt.Errorf("the Helm release %s in namespace %s could not be made: %w", p.Name, r.namespace, err)
+}
+
+func (r *Releases) apply(ctx context.Context, p *ReleasePlan) (*Release, error) {
 	if p.Release != nil && p.Release.Pending() {
 		if !p.Recover {
 			return nil, &PendingError{p.Release}
@@ -134,10 +162,7 @@ func (r *Releases) Apply(ctx context.Context, p *ReleasePlan) (*Release, error) 
 	}
 	record, err := r.run(ctx, p)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, fmt.Errorf("the Helm release %s in namespace %s could not be made: %w", p.Name, r.namespace, err)
+		return nil, err
 	}
 	return newRelease(record), nil
 }
