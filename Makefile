@@ -26,9 +26,12 @@ KUBE_FLAGS  := $(LDFLAGS) -X $(VERSION_PKG).gitVersion=$(KUBERNETES) -X $(VERSIO
 TAGS        := remove_all_sd,enable_kubernetes_sd
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana github.com/prometheus/prometheus/cmd/prometheus
+PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana ./cmd/k8s-sidecar ./cmd/prometheus-config-reloader \
+	github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus-operator/prometheus-operator/cmd/operator
 
-.PHONY: build sandbox kubectl demo test unit e2e race vet lint benchmark generate clean env
+HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
+
+.PHONY: build sandbox kubectl helm charts demo test unit e2e race vet lint benchmark generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -46,6 +49,14 @@ sandbox:
 ## kubectl: the stock client, for the tests and for a look around
 kubectl:
 	cd sandbox && $(GO) build -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
+
+## helm: the stock client, as a peer of observe up and for trying charts by hand
+helm:
+	cd sandbox && $(GO) build -ldflags "$(HELM_FLAGS)" -o ../$(BIN)/helm helm.sh/helm/v3/cmd/helm
+
+## charts: the stand-in charts as a repository in bin/charts, the same bytes each time
+charts:
+	cd sandbox && $(GO) run $(V) -ldflags "$(KUBE_FLAGS)" ./cmd/package-charts -source charts -destination ../$(BIN)/charts
 
 ## demo: build everything, start the sandbox, run the main job, print its summary
 demo:
