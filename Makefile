@@ -26,9 +26,10 @@ KUBE_FLAGS  := $(LDFLAGS) -X $(VERSION_PKG).gitVersion=$(KUBERNETES) -X $(VERSIO
 TAGS        := remove_all_sd,enable_kubernetes_sd
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana ./cmd/k8s-sidecar ./cmd/prometheus-config-reloader \
-	github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus-operator/prometheus-operator/cmd/operator
+PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana ./cmd/k8s-sidecar ./cmd/prometheus-config-reloader ./cmd/kube-webhook-certgen \
+	github.com/prometheus/prometheus/cmd/prometheus
 
+OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
 .PHONY: build sandbox kubectl helm charts demo test unit e2e race vet lint benchmark generate clean env
@@ -45,6 +46,7 @@ build:
 sandbox:
 	@mkdir -p $(BIN)
 	cd sandbox && $(GO) build $(V) -tags $(TAGS) -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/ $(PROGRAMS)
+	cd sandbox/operator && $(GO) build $(V) -ldflags "$(LDFLAGS)" -o ../../$(BIN)/ $(OPERATOR)/cmd/operator
 
 ## kubectl: the stock client, for the tests and for a look around
 kubectl:
@@ -56,7 +58,9 @@ helm:
 
 ## charts: the stand-in charts as a repository in bin/charts, the same bytes each time
 charts:
-	cd sandbox && $(GO) run $(V) -ldflags "$(KUBE_FLAGS)" ./cmd/package-charts -source charts -destination ../$(BIN)/charts
+	cd sandbox/operator && go mod download $(OPERATOR)
+	cd sandbox && $(GO) run ./cmd/package-charts -source charts -destination ../$(BIN)/charts \
+		-crds "$$(cd operator && go list -m -f '{{.Dir}}' $(OPERATOR))/example/prometheus-operator-crd"
 
 ## demo: build everything, start the sandbox, run the main job, print its summary
 demo:
