@@ -26,9 +26,13 @@ KUBE_FLAGS  := $(LDFLAGS) -X $(VERSION_PKG).gitVersion=$(KUBERNETES) -X $(VERSIO
 TAGS        := remove_all_sd,enable_kubernetes_sd
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana github.com/prometheus/prometheus/cmd/prometheus
+PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana ./cmd/k8s-sidecar ./cmd/prometheus-config-reloader ./cmd/kube-webhook-certgen \
+	github.com/prometheus/prometheus/cmd/prometheus
 
-.PHONY: build sandbox kubectl promtool rules-test demo test unit e2e race vet lint benchmark generate clean env
+OPERATOR    := github.com/prometheus-operator/prometheus-operator
+HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
+
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -42,20 +46,30 @@ build:
 sandbox:
 	@mkdir -p $(BIN)
 	cd sandbox && $(GO) build $(V) -tags $(TAGS) -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/ $(PROGRAMS)
+	cd sandbox/operator && $(GO) build $(V) -ldflags "$(LDFLAGS)" -o ../../$(BIN)/ $(OPERATOR)/cmd/operator
 
 ## kubectl: the stock client, for the tests and for a look around
 kubectl:
 	cd sandbox && $(GO) build -ldflags "$(KUBE_FLAGS)" -o ../$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
 
-# One of promtool's dependencies is not in sandbox/go.sum; a copy takes it in.
+## promtool: Prometheus's own checker of rules
 promtool:
-	@mkdir -p $(BIN) && cp sandbox/go.mod $(BIN)/promtool.mod && cp sandbox/go.sum $(BIN)/promtool.sum
-	cd sandbox && $(GO) build -mod=mod -modfile=../$(BIN)/promtool.mod -tags $(TAGS) -ldflags "$(LDFLAGS)" -o ../$(BIN)/promtool github.com/prometheus/prometheus/cmd/promtool
+	cd sandbox && $(GO) build -tags $(TAGS) -ldflags "$(LDFLAGS)" -o ../$(BIN)/promtool github.com/prometheus/prometheus/cmd/promtool
 
 ## rules-test: the alerts and recording rules, in Prometheus's own test engine
 rules-test: promtool
 	$(BIN)/promtool check rules assets/rules/*.yaml
 	$(BIN)/promtool test rules assets/rules/tests/*.yaml
+
+## helm: the stock client, as a peer of observe up and for trying charts by hand
+helm:
+	cd sandbox && $(GO) build -ldflags "$(HELM_FLAGS)" -o ../$(BIN)/helm helm.sh/helm/v3/cmd/helm
+
+## charts: the stand-in charts as a repository in bin/charts, the same bytes each time
+charts:
+	cd sandbox/operator && go mod download $(OPERATOR)
+	cd sandbox && $(GO) run ./cmd/package-charts -source charts -destination ../$(BIN)/charts \
+		-crds "$$(cd operator && go list -m -f '{{.Dir}}' $(OPERATOR))/example/prometheus-operator-crd"
 
 ## demo: build everything, start the sandbox, run the main job, print its summary
 demo:

@@ -50,6 +50,13 @@ type Config struct {
 
 	Dir    string // state of this node, created by New
 	BinDir string // where the programs of known images lie
+	// VolumesDir holds the directories of local PersistentVolumes; empty if the cluster has none.
+	VolumesDir string
+
+	// Labels and Taints are those of a node of this kind, beside the usual ones.
+	// Without Taints a GPU node has the device plugin's.
+	Labels map[string]string
+	Taints []corev1.Taint
 
 	Client    *rest.Config // as system:node:NAME
 	Serving   tls.Certificate
@@ -261,7 +268,7 @@ func (a *Agent) worker(namespace, name string) *podWorker {
 
 func (a *Agent) register(ctx context.Context) error {
 	port := int32(a.listener.Addr().(*net.TCPAddr).Port)
-	node := newNode(a.cfg.Name, a.internalIP, a.podCIDR, port, a.cfg.GPUs)
+	node := newNode(a.cfg, a.internalIP, a.podCIDR, port)
 	for {
 		_, err := a.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
 		if err == nil || apierrors.IsAlreadyExists(err) {

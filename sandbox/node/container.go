@@ -38,6 +38,8 @@ type container struct {
 	ready    bool
 	crashes  int // since it last ran for long
 
+	pullBackOff time.Duration
+
 	process    *runningProcess
 	stopProbes func()
 }

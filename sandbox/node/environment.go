@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +13,8 @@ import (
 	podresource "k8s.io/kubernetes/pkg/api/v1/resource"
 	"k8s.io/kubernetes/pkg/fieldpath"
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
+
+	"github.com/kubectl-triton/kubectl-triton/sandbox/podpath"
 )
 
 // addresses are what a pod knows of its place on the network.
@@ -141,42 +142,16 @@ func ignoreMissing(err error, optional *bool) bool {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-// mount is a directory or file that a container sees under another path.
-type mount struct {
-	containerPath, localPath string
-}
-
 // rewritePaths replaces a mount's path at the beginning of value, or after its
 // first '=', by the local path. The longest mount path that fits wins.
-func rewritePaths(value string, mounts []mount) string {
-	if local, ok := rewritePath(value, mounts); ok {
+func rewritePaths(value string, mounts podpath.Mounts) string {
+	if local, ok := mounts.Local(value); ok {
 		return local
 	}
 	if name, path, ok := strings.Cut(value, "="); ok {
-		if local, ok := rewritePath(path, mounts); ok {
+		if local, ok := mounts.Local(path); ok {
 			return name + "=" + local
 		}
 	}
 	return value
-}
-
-func rewritePath(path string, mounts []mount) (string, bool) {
-	best, rest := -1, ""
-	for i, m := range mounts {
-		tail, ok := strings.CutPrefix(path, m.containerPath)
-		if !ok || (tail != "" && tail[0] != '/') {
-			continue
-		}
-		if best < 0 || len(m.containerPath) > len(mounts[best].containerPath) {
-			best, rest = i, tail
-		}
-	}
-	if best < 0 {
-		return "", false
-	}
-	local := filepath.Join(mounts[best].localPath, rest)
-	if strings.HasSuffix(rest, "/") {
-		local += "/"
-	}
-	return local, true
 }

@@ -16,13 +16,15 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
+
+	"github.com/kubectl-triton/kubectl-triton/sandbox/podpath"
 )
 
 func TestRewritePaths(t *testing.T) {
-	mounts := []mount{
-		{containerPath: "/models", localPath: "/s/models"},
-		{containerPath: "/models/cache", localPath: "/s/cache"},
-		{containerPath: "/etc/prometheus/prometheus.yml", localPath: "/s/config/p.yml"},
+	mounts := podpath.Mounts{
+		{ContainerPath: "/models", LocalPath: "/s/models"},
+		{ContainerPath: "/models/cache", LocalPath: "/s/cache"},
+		{ContainerPath: "/etc/prometheus/prometheus.yml", LocalPath: "/s/config/p.yml"},
 	}
 	tests := []struct{ value, want string }{
 		{"/models", "/s/models"},
@@ -182,7 +184,7 @@ func TestVolumes(t *testing.T) {
 		{Name: "config", MountPath: "/etc/x/", SubPath: "k"},
 		{Name: "api", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"},
 	}})
-	if err != nil || mounts[0] != (mount{"/etc/x", filepath.Join(v.dir, "config/k")}) {
+	if err != nil || mounts[0] != (podpath.Mount{ContainerPath: "/etc/x", LocalPath: filepath.Join(v.dir, "config/k")}) {
 		t.Errorf("mounts = %v, %v", mounts, err)
 	}
 	if dir, ok := serviceAccountDir(mounts); !ok || dir != filepath.Join(v.dir, "api") {

@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 
@@ -79,7 +80,8 @@ func gpuLabels(count int) map[string]string {
 
 // newNode describes a node as its kubelet registers it: with its status, so
 // that it is schedulable as soon as the taint of new nodes is lifted.
-func newNode(name string, internalIP netip.Addr, podCIDR netip.Prefix, kubeletPort int32, gpuCount int) *corev1.Node {
+func newNode(cfg Config, internalIP netip.Addr, podCIDR netip.Prefix, kubeletPort int32) *corev1.Node {
+	name, gpuCount := cfg.Name, cfg.GPUs
 	instanceType, cpus, memory := "e2-standard-16", "16", "64Gi"
 	labels := map[string]string{
 		corev1.LabelHostname:       name,
@@ -102,6 +104,10 @@ func newNode(name string, internalIP netip.Addr, podCIDR netip.Prefix, kubeletPo
 		taints = []corev1.Taint{{Key: string(gpuResource), Value: "present", Effect: corev1.TaintEffectNoSchedule}}
 	}
 	labels[corev1.LabelInstanceTypeStable] = instanceType
+	maps.Copy(labels, cfg.Labels)
+	if cfg.Taints != nil {
+		taints = cfg.Taints
+	}
 	capacity[corev1.ResourceCPU] = resource.MustParse(cpus)
 	capacity[corev1.ResourceMemory] = resource.MustParse(memory)
 	return &corev1.Node{

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/kubectl-triton/kubectl-triton/sandbox/podpath"
 )
 
 // program is what runs for a known image.
@@ -29,8 +31,24 @@ func programFor(image string) (program, bool) {
 		return program{name: "grafana"}, true
 	case "quay.io/prometheus/prometheus":
 		return program{name: "prometheus", prepare: preparePrometheus, announcement: prometheusListening}, true
+	case "quay.io/prometheus-operator/prometheus-operator":
+		return program{name: "operator", prepare: prepareOperator, announcement: operatorListening}, true
+	case "quay.io/prometheus-operator/prometheus-config-reloader":
+		return program{name: "prometheus-config-reloader"}, true
+	case "quay.io/kiwigrid/k8s-sidecar":
+		return program{name: "k8s-sidecar"}, true
+	case "ghcr.io/jkroepke/kube-webhook-certgen", "registry.k8s.io/ingress-nginx/kube-webhook-certgen":
+		return program{name: "kube-webhook-certgen"}, true
 	}
 	return program{}, false
+}
+
+// pullable reports whether an image can be had. The top-level domain "invalid"
+// never resolves (RFC 2606), so that neither does an image of such a registry.
+func pullable(image string) bool {
+	registry, _, _ := strings.Cut(repository(image), "/")
+	host, _, _ := strings.Cut(registry, ":")
+	return !strings.HasSuffix(host, ".invalid")
 }
 
 // repository returns the image's name without tag and digest, Docker Hub's
@@ -57,6 +75,7 @@ type launch struct {
 	variables map[string]string
 	dir       string // working directory, private to the container
 	ports     []int32
+	mounts    podpath.Mounts // of the container
 
 	proxyURL   string // of the pod network
 	kubeconfig string // of the pod's ServiceAccount; empty without one

@@ -70,9 +70,13 @@ func (n *Network) DialContext(ctx context.Context, _, address string) (net.Conn,
 	return n.dial(ctx, target.Addr(), int32(target.Port()))
 }
 
-// ServeHTTP forwards plain HTTP requests in absolute form, as Prometheus sends
-// to its proxy_url, to the pod that the URL names.
+// ServeHTTP forwards what Prometheus sends to its proxy_url to the pod that the
+// URL names: plain HTTP requests in absolute form, and connections for TLS.
 func (n *Network) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect {
+		n.serveConnect(w, r)
+		return
+	}
 	if !r.URL.IsAbs() || r.URL.Scheme != "http" {
 		http.Error(w, "the sandbox's proxy takes absolute http URLs of pods only, got "+strconv.Quote(r.Method+" "+r.URL.String()), http.StatusBadRequest)
 		return
@@ -88,6 +92,35 @@ func (n *Network) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	n.proxy.ServeHTTP(w, r)
+}
+
+// serveConnect joins the client's connection to a pod's port.
+func (n *Network) serveConnect(w http.ResponseWriter, r *http.Request) {
+	target, err := n.DialContext(r.Context(), "tcp", r.Host)
+	if err != nil {
+		http.Error(w, fmt.Sprintf("cannot reach %s: %v", r.Host, err), http.StatusBadGateway)
+		return
+	}
+	defer target.Close()
+	hijacker, ok := w.(http.Hijacker)
+	if !ok {
+		http.Error(w, "the connection can't be taken over", http.StatusInternalServerError)
+		return
+	}
+	client, buffered, err := hijacker.Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer client.Close()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return
+	}
+	done := make(chan struct{}, 2)
+	// Either side may end at any time; the other one is then closed with it.
+	go func() { _, _ = io.Copy(target, buffered); done <- struct{}{} }()
+	go func() { _, _ = io.Copy(client, target); done <- struct{}{} }()
+	<-done
 }
 
 // addressPool hands out the addresses of one node's pods.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
+	"github.com/kubectl-triton/kubectl-triton/sandbox/prometheusconfig"
 )
 
 // prometheusListening matches the line in which Prometheus's web toolkit tells
@@ -40,47 +39,19 @@ func preparePrometheus(l *launch) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the configuration of Prometheus: %w", err)
 	}
-	patched, err := patchPrometheusConfig(original, l.proxyURL, l.kubeconfig)
+	if prometheusconfig.Adapted(original) {
+		// A reloader in the same pod has adapted it, and does so after each change.
+		l.arguments = slices.Concat(arguments, []string{"--config.file=" + config, "--web.listen-address=127.0.0.1:0"})
+		return nil
+	}
+	adapted, err := prometheusconfig.Adapt(original, prometheusconfig.Surroundings{ProxyURL: l.proxyURL, Kubeconfig: l.kubeconfig, Path: l.mounts.LocalOr})
 	if err != nil {
 		return fmt.Errorf("cannot adapt the configuration of Prometheus: %w", err)
 	}
 	own := filepath.Join(l.dir, "prometheus.yml")
-	if err := os.WriteFile(own, patched, 0o600); err != nil {
+	if err := os.WriteFile(own, adapted, 0o600); err != nil {
 		return fmt.Errorf("cannot store the configuration of Prometheus: %w", err)
 	}
 	l.arguments = slices.Concat(arguments, []string{"--config.file=" + own, "--web.listen-address=127.0.0.1:0"})
 	return nil
-}
-
-func patchPrometheusConfig(original []byte, proxyURL, kubeconfig string) ([]byte, error) {
-	var config map[string]any
-	if err := yaml.Unmarshal(original, &config); err != nil {
-		return nil, fmt.Errorf("it is not valid YAML: %w", err)
-	}
-	jobs, ok := config["scrape_configs"].([]any)
-	if !ok && config["scrape_configs"] != nil {
-		return nil, errors.New("scrape_configs is not a list")
-	}
-	for i, item := range jobs {
-		job, ok := item.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("scrape_configs[%d] is not a mapping", i)
-		}
-		job["proxy_url"] = proxyURL
-		discoveries, ok := job["kubernetes_sd_configs"].([]any)
-		if !ok {
-			continue
-		}
-		for j, item := range discoveries {
-			discovery, ok := item.(map[string]any)
-			if !ok {
-				return nil, fmt.Errorf("scrape_configs[%d].kubernetes_sd_configs[%d] is not a mapping", i, j)
-			}
-			if kubeconfig == "" {
-				return nil, fmt.Errorf("scrape_configs[%d] discovers targets in Kubernetes, but the pod has no ServiceAccount token mounted", i)
-			}
-			discovery["kubeconfig_file"] = kubeconfig
-		}
-	}
-	return yaml.Marshal(config)
 }

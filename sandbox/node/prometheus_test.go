@@ -4,10 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/kubectl-triton/kubectl-triton/sandbox/prometheusconfig"
 )
 
 func TestPreparePrometheus(t *testing.T) {
@@ -67,33 +68,36 @@ scrape_configs:
 	}
 }
 
-func TestPatchPrometheusConfigRefuses(t *testing.T) {
-	tests := []struct{ name, config, want string }{
-		{"no YAML", "a: [", "not valid YAML"},
-		{"jobs are no list", "scrape_configs: 1", "not a list"},
-		{"job is no mapping", "scrape_configs: [1]", "scrape_configs[0] is not a mapping"},
-		{"discovery is no mapping", "scrape_configs: [{kubernetes_sd_configs: [1]}]", "kubernetes_sd_configs[0] is not a mapping"},
-		{"no ServiceAccount", "scrape_configs: [{kubernetes_sd_configs: [{role: pod}]}]", "no ServiceAccount token"},
+func TestPreparePrometheusKeepsWhatAReloaderAdapted(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "prometheus.env.yaml")
+	adapted, err := prometheusconfig.Adapt([]byte("scrape_configs: []"), prometheusconfig.Surroundings{ProxyURL: "http://p"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, tt := range tests {
-		if _, err := patchPrometheusConfig([]byte(tt.config), "http://p", ""); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: error = %v, want one that contains %q", tt.name, err, tt.want)
-		}
+	if err := os.WriteFile(config, adapted, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := &launch{arguments: []string{"--config.file=" + config}, dir: t.TempDir(), proxyURL: "http://p"}
+	if err := preparePrometheus(l); err != nil {
+		t.Fatal(err)
+	}
+	if want := "--config.file=" + config; l.arguments[0] != want {
+		t.Errorf("arguments = %q, want %q first: the file that is kept up to date", l.arguments, want)
 	}
 }
 
-func FuzzPatchPrometheusConfig(f *testing.F) {
-	f.Add([]byte("scrape_configs: [{kubernetes_sd_configs: [{role: pod}]}]"))
-	f.Add([]byte("scrape_configs:"))
-	f.Fuzz(func(t *testing.T, config []byte) {
-		patched, err := patchPrometheusConfig(config, "http://p", "/k")
-		if err != nil {
-			return
-		}
-		if _, err := patchPrometheusConfig(patched, "http://p", "/k"); err != nil {
-			t.Errorf("a patched configuration can't be read: %v", err)
-		}
-	})
+func TestPrepareOperator(t *testing.T) {
+	l := &launch{arguments: []string{"--web.listen-address=:10250", "--log-format=json", "--kubelet-endpoints=true"}}
+	if err := prepareOperator(l); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"--kubelet-endpoints=true", "--web.listen-address=127.0.0.1:0"}; !slices.Equal(l.arguments, want) {
+		t.Errorf("arguments = %q, want %q", l.arguments, want)
+	}
+	match := operatorListening.FindStringSubmatch(`ts=2026-11-24T23:00:00Z level=info caller=/x/server.go:330 msg="starting secure server" address=127.0.0.1:41231 http2=false`)
+	if match == nil || match[1] != "127.0.0.1:41231" {
+		t.Errorf("match = %q, want the address", match)
+	}
 }
 
 func TestPrometheusAnnouncement(t *testing.T) {

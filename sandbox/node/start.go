@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +19,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
+
+	"github.com/kubectl-triton/kubectl-triton/sandbox/podpath"
+	"github.com/kubectl-triton/kubectl-triton/sandbox/workload"
 )
 
 // retryStart is how often a container is tried again that can't be created.
@@ -28,6 +33,10 @@ func (w *podWorker) start(ctx context.Context, c *container) {
 	c.pending = false
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		w.postpone(c, "CreateContainerError", err)
+		return
+	}
+	if !pullable(c.spec.Image) {
+		w.failPull(c)
 		return
 	}
 	if c.program == nil {
@@ -126,7 +135,12 @@ func (w *podWorker) launch(ctx context.Context, c *container) (*launch, error) {
 	for name, value := range variables {
 		variables[name] = rewritePaths(value, mounts)
 	}
+	whole, err := w.podMounts()
+	if err != nil {
+		return nil, err
+	}
 	maps.Copy(variables, map[string]string{
+		podpath.EnvMounts: whole, workload.EnvProxyURL: w.agent.cfg.ProxyURL, workload.EnvPodIP: w.at.pod.String(),
 		"POD_NAME": pod.Name, "POD_NAMESPACE": pod.Namespace, "POD_UID": string(pod.UID), "NODE_NAME": w.agent.cfg.Name,
 		"PATH": os.Getenv("PATH"), "HOME": c.dir, "TMPDIR": c.dir,
 	})
@@ -137,7 +151,7 @@ func (w *podWorker) launch(ctx context.Context, c *container) (*launch, error) {
 		variables["SANDBOX_GPU_DIR"] = w.agent.gpuDir()
 		variables["SANDBOX_POD_RESOURCES"] = w.agent.devices.path
 	}
-	l := &launch{program: *c.program, arguments: arguments, variables: variables, dir: c.dir, proxyURL: w.agent.cfg.ProxyURL}
+	l := &launch{program: *c.program, arguments: arguments, variables: variables, dir: c.dir, mounts: mounts, proxyURL: w.agent.cfg.ProxyURL}
 	for _, port := range c.spec.Ports {
 		if port.Protocol == "" || port.Protocol == corev1.ProtocolTCP {
 			l.ports = append(l.ports, port.ContainerPort)
@@ -158,6 +172,29 @@ func (w *podWorker) launch(ctx context.Context, c *container) (*launch, error) {
 		}
 	}
 	return l, nil
+}
+
+// podMounts returns the mounts of all of the pod's containers, as
+// podpath.FromEnvironment reads them: a reloader reads and writes for another
+// container, by paths that only the other one mounts.
+func (w *podWorker) podMounts() (string, error) {
+	mounts := podpath.Mounts{}
+	for _, c := range w.all() {
+		own, err := w.volumes.mounts(c.spec)
+		if err != nil {
+			return "", err
+		}
+		for _, m := range own {
+			if !slices.Contains(mounts, m) {
+				mounts = append(mounts, m)
+			}
+		}
+	}
+	text, err := json.Marshal(mounts)
+	if err != nil {
+		return "", fmt.Errorf("cannot encode the pod's mounts: %w", err)
+	}
+	return string(text), nil
 }
 
 // writeKubeconfig stands for the in-cluster configuration: the pod's own

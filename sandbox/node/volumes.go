@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	podresource "k8s.io/kubernetes/pkg/api/v1/resource"
+
+	"github.com/kubectl-triton/kubectl-triton/sandbox/podpath"
 )
 
 // volumes materialises a pod's volumes as directories under dir.
@@ -23,14 +26,29 @@ type volumes struct {
 	client corev1client.CoreV1Interface
 	pod    *corev1.Pod
 	at     addresses
+
+	claimsRoot string            // holds the directories of PersistentVolumes
+	claims     map[string]string // local paths of claims' volumes, by the pod's name for them
 }
 
-func (v *volumes) path(name string) string { return filepath.Join(v.dir, name) }
+// path returns where a volume lies: a claim's on its PersistentVolume, all
+// others in the pod's own directory.
+func (v *volumes) path(name string) string {
+	if claimed, ok := v.claims[name]; ok {
+		return claimed
+	}
+	return filepath.Join(v.dir, name)
+}
 
 // setUp writes all volumes. It may be called again after an error.
 func (v *volumes) setUp(ctx context.Context) error {
 	for i := range v.pod.Spec.Volumes {
 		volume := &v.pod.Spec.Volumes[i]
+		if volume.PersistentVolumeClaim != nil {
+			if err := v.claim(ctx, volume.Name, volume.PersistentVolumeClaim.ClaimName); err != nil {
+				return fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", volume.Name, err)
+			}
+		}
 		dir := v.path(volume.Name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", volume.Name, err)
@@ -46,13 +64,36 @@ func (v *volumes) setUp(ctx context.Context) error {
 	return nil
 }
 
+// claim finds the directory of the PersistentVolume that a claim is bound to.
+// Volumes that aren't this machine's are empty private directories.
+func (v *volumes) claim(ctx context.Context, volume, name string) error {
+	claim, err := v.client.PersistentVolumeClaims(v.pod.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if claim.Spec.VolumeName == "" {
+		return fmt.Errorf("the claim %q is not bound yet", name)
+	}
+	bound, err := v.client.PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if local := bound.Spec.Local; local != nil && v.claimsRoot != "" && filepath.Dir(local.Path) == v.claimsRoot {
+		if v.claims == nil {
+			v.claims = map[string]string{}
+		}
+		v.claims[volume] = local.Path
+	}
+	return nil
+}
+
 type volumeFile struct {
 	data []byte
 	mode fs.FileMode
 }
 
-// files returns the content of a volume by relative path. Volumes of the host,
-// of claims and of all other kinds are empty private directories.
+// files returns the content of a volume by relative path. Volumes of the host
+// and of all other kinds are empty private directories.
 func (v *volumes) files(ctx context.Context, volume *corev1.Volume) (map[string]volumeFile, error) {
 	switch {
 	case volume.ConfigMap != nil:
@@ -190,19 +231,25 @@ func fileMode(own, common *int32) fs.FileMode {
 	return 0o600
 }
 
+// writeVolume puts files in place, each at once, so that no reader sees half of
+// one. What has not changed is left alone.
 func writeVolume(dir string, files map[string]volumeFile) error {
 	for name, file := range files {
 		if !filepath.IsLocal(name) {
 			return fmt.Errorf("the path %q leaves its volume", name)
 		}
 		target := filepath.Join(dir, name)
+		if old, err := os.ReadFile(target); err == nil && bytes.Equal(old, file.data) {
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 			return err
 		}
-		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		next := filepath.Join(filepath.Dir(target), ".next-"+filepath.Base(target))
+		if err := os.WriteFile(next, file.data, file.mode); err != nil {
 			return err
 		}
-		if err := os.WriteFile(target, file.data, file.mode); err != nil {
+		if err := os.Rename(next, target); err != nil {
 			return err
 		}
 	}
@@ -210,8 +257,8 @@ func writeVolume(dir string, files map[string]volumeFile) error {
 }
 
 // mounts returns where a container's volume mounts lie on this machine.
-func (v *volumes) mounts(c *corev1.Container) ([]mount, error) {
-	var mounts []mount
+func (v *volumes) mounts(c *corev1.Container) (podpath.Mounts, error) {
+	var mounts podpath.Mounts
 	for _, m := range c.VolumeMounts {
 		if m.SubPathExpr != "" {
 			return nil, fmt.Errorf("the volume mount %s uses subPathExpr, which the sandbox's nodes don't support", m.MountPath)
@@ -219,20 +266,24 @@ func (v *volumes) mounts(c *corev1.Container) ([]mount, error) {
 		if m.SubPath != "" && !filepath.IsLocal(m.SubPath) {
 			return nil, fmt.Errorf("the volume mount %s has the subPath %q, which leaves its volume", m.MountPath, m.SubPath)
 		}
-		mounts = append(mounts, mount{
-			containerPath: path.Clean(m.MountPath),
-			localPath:     filepath.Join(v.path(m.Name), m.SubPath),
-		})
+		local := filepath.Join(v.path(m.Name), m.SubPath)
+		if _, err := os.Stat(local); errors.Is(err, fs.ErrNotExist) {
+			// A subPath that isn't there becomes a directory.
+			if err := os.MkdirAll(local, 0o700); err != nil {
+				return nil, fmt.Errorf("cannot make the subPath of the volume mount %s: %w", m.MountPath, err)
+			}
+		}
+		mounts = append(mounts, podpath.Mount{ContainerPath: path.Clean(m.MountPath), LocalPath: local})
 	}
 	return mounts, nil
 }
 
 // serviceAccountDir returns where the pod's ServiceAccount credentials are mounted, if they are.
-func serviceAccountDir(mounts []mount) (string, bool) {
+func serviceAccountDir(mounts podpath.Mounts) (string, bool) {
 	const conventional = "/var/run/secrets/kubernetes.io/serviceaccount"
 	for _, m := range mounts {
-		if strings.TrimSuffix(m.containerPath, "/") == conventional {
-			return m.localPath, true
+		if strings.TrimSuffix(m.ContainerPath, "/") == conventional {
+			return m.LocalPath, true
 		}
 	}
 	return "", false

@@ -98,6 +98,11 @@ func (w *podWorker) run(ctx context.Context) {
 		return
 	}
 	if w.prepare(ctx) {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		watchVolumes(watching, w.agent.client, w.pod(), func(volume string) {
+			w.post(func() { w.refresh(watching, volume) })
+		})
 		w.advance(ctx)
 	}
 	w.report(ctx)
@@ -209,7 +214,7 @@ func (w *podWorker) prepare(ctx context.Context) bool {
 	w.mu.Lock()
 	w.at.pod = own
 	w.mu.Unlock()
-	w.volumes = &volumes{dir: filepath.Join(w.dir, "volumes"), client: w.agent.client.CoreV1(), pod: pod, at: w.at}
+	w.volumes = &volumes{dir: filepath.Join(w.dir, "volumes"), client: w.agent.client.CoreV1(), pod: pod, at: w.at, claimsRoot: w.agent.cfg.VolumesDir}
 	delay := 100 * time.Millisecond
 	for {
 		err := w.volumes.setUp(ctx)
@@ -235,6 +240,15 @@ func (w *podWorker) prepare(ctx context.Context) bool {
 			return false
 		}
 		delay = min(2*delay, 2*time.Second)
+	}
+}
+
+func (w *podWorker) refresh(ctx context.Context, volume string) {
+	if w.terminating {
+		return
+	}
+	if err := w.volumes.refresh(ctx, volume); err != nil && ctx.Err() == nil {
+		w.agent.log.Warn("a volume is not up to date", "pod", w.key, "error", err)
 	}
 }
 
