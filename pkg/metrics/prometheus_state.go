@@ -73,16 +73,22 @@ func (p *Prometheus) Storage(ctx context.Context) (Storage, error) {
 	return s, err
 }
 
-// CountGPUs is how many GPUs an exporter's series tell of now, by either
-// generation of its names.
-func (p *Prometheus) CountGPUs(ctx context.Context) (int, error) {
+// CountGPUs is how many GPUs exporters' series tell of now, by either
+// generation of the names, and how many exporters publish them.
+func (p *Prometheus) CountGPUs(ctx context.Context) (gpus, exporters int, err error) {
 	var names []string
 	for _, n := range metricNames() {
 		if n.family == FamilyDCGM && (n.meaning == utilization || n.meaning == engineActive || n.meaning == memoryUsed) {
 			names = append(names, n.name)
 		}
 	}
-	return p.Count(ctx, "the GPUs that it has series of", fmt.Sprintf(`count by (UUID) ({__name__=~"%s", UUID!=""})`, alternatives(names)))
+	selector := fmt.Sprintf(`{__name__=~"%s", UUID!=""}`, alternatives(names))
+	const what = "the GPUs that it has series of"
+	if gpus, err = p.Count(ctx, what, "count by (UUID) ("+selector+")"); err != nil {
+		return 0, 0, err
+	}
+	exporters, err = p.Count(ctx, what, "count by (instance) ("+selector+")")
+	return gpus, exporters, err
 }
 
 // RuleGroups are the names of the rule groups that Prometheus has loaded.

@@ -27,12 +27,13 @@ type stackProgress struct {
 	said    map[string]string
 	waiting []string // what each component waits for, in the order of appearance
 	texts   map[string]string
+	told    map[string]time.Time
 
 	good, bad, faint lipgloss.Style
 }
 
 func newStackProgress(w io.Writer) *stackProgress {
-	p := &stackProgress{w: w, columns: report.Width, begin: time.Now(), said: map[string]string{}, texts: map[string]string{}}
+	p := &stackProgress{w: w, columns: report.Width, begin: time.Now(), said: map[string]string{}, texts: map[string]string{}, told: map[string]time.Time{}}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.live = true
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
@@ -73,20 +74,29 @@ func (p *stackProgress) report(component, text string, done bool, err error) {
 }
 
 func (p *stackProgress) wait(component, text string) {
-	if p.texts[component] == text {
+	_, known := p.texts[component]
+	if !known {
+		p.waiting = append(p.waiting, component)
+	}
+	changed := p.texts[component] != text
+	p.texts[component] = text
+	if p.live {
 		p.draw()
 		return
 	}
-	if _, known := p.texts[component]; !known {
-		p.waiting = append(p.waiting, component)
+	// A log wants what is being waited for, not each step of it.
+	if !known || changed && time.Since(p.told[component]) > tellEvery {
+		p.told[component] = time.Now()
+		p.line(p.faint.Render("… " + component + ": " + shorten(text, longestWait)))
 	}
-	p.texts[component] = text
-	if !p.live {
-		p.line(p.faint.Render("… " + component + ": " + text))
-		return
-	}
-	p.draw()
 }
+
+const (
+	// tellEvery is how often a pipe hears of the same component again.
+	tellEvery = 10 * time.Second
+	// longestWait is how much of a reason a pipe hears, in characters.
+	longestWait = 300
+)
 
 func (p *stackProgress) settle(component string) {
 	delete(p.texts, component)
@@ -115,10 +125,7 @@ func (p *stackProgress) draw() {
 	if more := len(p.waiting) - 1; more > 0 {
 		text = fmt.Sprintf("%s (and %d more)", text, more)
 	}
-	if r := []rune(text); len(r) >= p.columns {
-		text = string(r[:p.columns-2]) + "…"
-	}
-	fmt.Fprint(p.w, p.faint.Render(text))
+	fmt.Fprint(p.w, p.faint.Render(shorten(text, p.columns-1)))
 	p.drawn = true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -87,48 +88,34 @@ func (p *prover) ask(ctx context.Context, c check) report.StackCheck {
 	return r
 }
 
-// await asks until everything is proved or ctx ends; what is settled is not
-// asked again until the end. Each result is reported once.
+// await asks each question until it is answered well or ctx ends. A question
+// that hangs holds up no other.
 func (p *prover) await(ctx context.Context, progress *stackProgress) []report.StackCheck {
 	checks := p.checks()
 	results := make([]report.StackCheck, len(checks))
-	settled := make([]bool, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() { results[i] = p.insist(ctx, c, progress) })
+	}
+	wg.Wait()
+	return results
+}
+
+func (p *prover) insist(ctx context.Context, c check, progress *stackProgress) (last report.StackCheck) {
 	for {
-		done := make(chan struct{})
-		asked := 0
-		for i, c := range checks {
-			if settled[i] {
-				continue
-			}
-			asked++
-			go func() {
-				results[i] = p.ask(ctx, c)
-				done <- struct{}{}
-			}()
+		r := p.ask(ctx, c)
+		settled := r.State == report.CheckOK || r.State == report.CheckSkipped
+		if ctx.Err() != nil && !settled && last.Name != "" {
+			return last // what it found, not that it was cut short
 		}
-		for range asked {
-			<-done
-		}
-		open := false
-		for i, r := range results {
-			if settled[i] {
-				continue
-			}
-			switch r.State {
-			case report.CheckOK, report.CheckSkipped:
-				settled[i] = true
-				progress.report(r.Name, r.Detail, true, nil)
-			default:
-				open = true
-				progress.report(r.Name, r.Detail, false, nil)
-			}
-		}
-		if !open {
-			return results
+		last = r
+		progress.report(r.Name, r.Detail, settled, nil)
+		if settled {
+			return last
 		}
 		select {
 		case <-ctx.Done():
-			return results
+			return last
 		case <-time.After(proofPause):
 		}
 	}
@@ -211,6 +198,8 @@ func (p *prover) available(ctx context.Context) (state, detail, fix string) {
 	return report.CheckOK, fmt.Sprintf("%s is available and answers", name), ""
 }
 
+var errPrometheusNotReady = errors.New("waits for Prometheus, which has no ready pod")
+
 // prometheusAPI reaches one pod of the Prometheus itself: the operator's common
 // Service leads to all Prometheuses of the namespace.
 func (p *prover) prometheusAPI(ctx context.Context) (*metrics.Prometheus, error) {
@@ -228,7 +217,7 @@ func (p *prover) prometheusAPI(ctx context.Context) (*metrics.Prometheus, error)
 	}
 	i := slices.IndexFunc(list.Items, func(pod corev1.Pod) bool { return podReady(&pod) })
 	if i < 0 {
-		return nil, fmt.Errorf("Prometheus %s has no ready pod", where) //nolint:staticcheck // a product's name
+		return nil, errPrometheusNotReady
 	}
 	pod := &list.Items[i]
 	port, ok := containerPort(pod, []string{"http-web", "web"}, 9090)
@@ -352,14 +341,23 @@ func (p *prover) gpuSeries(ctx context.Context) (state, detail, fix string) {
 	if err != nil {
 		return report.CheckPending, err.Error(), ""
 	}
-	gpus, err := prometheus.CountGPUs(ctx)
+	exporters := 0
+	for _, t := range p.exporters() {
+		_, pods, _, err := p.targets(ctx, t)
+		if err != nil {
+			return report.CheckPending, err.Error(), ""
+		}
+		exporters += pods
+	}
+	gpus, publishing, err := prometheus.CountGPUs(ctx)
 	if err != nil {
 		return report.CheckPending, err.Error(), ""
 	}
-	if gpus == 0 {
-		return report.CheckPending, "no GPU series yet", fmt.Sprintf("an exporter that is ready and empty has no driver to ask: kubectl -n %s logs ds/%s", p.plan.Namespace, stack.DCGMExporterChart().Release)
+	if publishing < exporters || exporters == 0 {
+		return report.CheckPending, fmt.Sprintf("GPU series from %d of %d exporters", publishing, exporters),
+			fmt.Sprintf("an exporter that is ready and empty has no driver to ask: kubectl -n %s logs ds/%s", p.exporters()[0].Namespace, p.exporters()[0].Name)
 	}
-	return report.CheckOK, fmt.Sprintf("series of %d GPUs on %d GPU nodes", gpus, p.plan.Placement.GPUNodes), ""
+	return report.CheckOK, fmt.Sprintf("series of %d GPUs from %d of %d exporters", gpus, publishing, exporters), ""
 }
 
 func (p *prover) rules(ctx context.Context) (state, detail, fix string) {
@@ -462,11 +460,14 @@ func (p *prover) dashboards(ctx context.Context) (state, detail, fix string) {
 	for _, d := range assets.Dashboards() {
 		_, err := client.DashboardByUID(ctx, d.UID)
 		var status *grafana.StatusError
+		var unreachable *grafana.UnreachableError
 		switch {
 		case err == nil:
 			loaded++
-		case errors.As(err, &status) && status.Status == 404:
+		case errors.As(err, &status) && status.Status == http.StatusNotFound:
 			problems = append(problems, d.UID+" is not loaded yet")
+		case errors.As(err, &unreachable):
+			return report.CheckPending, "waits for Grafana", ""
 		default:
 			return report.CheckPending, err.Error(), ""
 		}
