@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/kubectl-triton/kubectl-triton/sandbox/controlplane"
@@ -38,7 +39,10 @@ type daemon struct {
 	proxyURL string
 	starter  *process.Starter
 	nodes    []*node.Agent
-	admin    *rest.Config
+	charts   *chartRepository
+
+	chartsURL string
+	admin     *rest.Config
 }
 
 // Serve is the daemon: it brings the instance in dir up, tells the command
@@ -83,7 +87,7 @@ func Serve(ctx context.Context, executable, dir string) error {
 	err = d.bringUp(bringUp, running, failed)
 	cancel()
 	if err == nil {
-		r.Ready = time.Now()
+		r.Ready, r.ChartsURL = time.Now(), d.chartsURL
 		err = instance.writeRecord(r)
 	}
 	if err != nil {
@@ -145,6 +149,9 @@ func (d *daemon) bringUp(ctx, running context.Context, failed chan<- error) erro
 		return err
 	}
 	if err := d.startNodes(running, failed); err != nil {
+		return err
+	}
+	if err := d.startServices(running, failed); err != nil {
 		return err
 	}
 	d.report.step("%s registering", countNodes(d.options))
@@ -213,6 +220,25 @@ func (d *daemon) startNetwork(failed chan<- error) error {
 	return nil
 }
 
+// startServices starts what the cluster and its tests find beside the nodes:
+// the way from the API server to Services, storage, charts, the control socket.
+func (d *daemon) startServices(running context.Context, failed chan<- error) error {
+	client, err := kubernetes.NewForConfig(d.admin)
+	if err != nil {
+		return fmt.Errorf("cannot make a client of the API server: %w", err)
+	}
+	d.control.RouteServices(client, d.network.DialContext)
+	storage := &provisioner{client: client, dir: d.instance.volumesDir(), log: d.log}
+	if err := storage.run(running); err != nil {
+		return err
+	}
+	d.charts = &chartRepository{dir: filepath.Join(d.binDir, "charts"), fault: ChartFault{Kind: "none"}}
+	if d.chartsURL, err = d.charts.start(failed); err != nil {
+		return err
+	}
+	return d.serveControl(running, failed)
+}
+
 func (d *daemon) startNodes(running context.Context, failed chan<- error) error {
 	credential, err := d.control.Authority.Issue(controlplane.Identity{CommonName: "kubelet", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	if err != nil {
@@ -222,10 +248,14 @@ func (d *daemon) startNodes(running context.Context, failed chan<- error) error 
 	if err != nil {
 		return err
 	}
+	gpuTaints, err := d.options.gpuTaints()
+	if err != nil {
+		return err
+	}
 	for i := range d.options.GPUNodes + d.options.CPUNodes {
-		name, gpus := fmt.Sprintf("gpu-node-%d", i), d.options.GPUsPerNode
+		name, gpus, labels, taints := fmt.Sprintf("gpu-node-%d", i), d.options.GPUsPerNode, d.options.GPUNodeLabels, gpuTaints
 		if i >= d.options.GPUNodes {
-			name, gpus = fmt.Sprintf("cpu-node-%d", i-d.options.GPUNodes), 0
+			name, gpus, labels, taints = fmt.Sprintf("cpu-node-%d", i-d.options.GPUNodes), 0, nil, nil
 		}
 		client, err := d.control.ClientConfig(controlplane.Identity{CommonName: "system:node:" + name, Organizations: []string{"system:nodes"}})
 		if err != nil {
@@ -235,6 +265,7 @@ func (d *daemon) startNodes(running context.Context, failed chan<- error) error 
 			Name: name, Index: i, GPUs: gpus,
 			Dir: filepath.Join(d.instance.Dir, "nodes", name), BinDir: d.binDir,
 			Client: client, Serving: serving, ClientCAs: d.control.Authority.Pool(), MayConnect: controlplane.IsKubeletClient,
+			VolumesDir: d.instance.volumesDir(), Labels: labels, Taints: taints,
 			Network: d.network, ProxyURL: d.proxyURL, Starter: d.starter, Log: d.log,
 		})
 		if err != nil {

@@ -28,6 +28,8 @@ type record struct {
 	Started time.Time  `json:"started"`
 	Ready   time.Time  `json:"ready,omitzero"`
 	Options Options    `json:"options"`
+
+	ChartsURL string `json:"chartsURL,omitempty"`
 }
 
 func directoryPrefix() string {
@@ -65,6 +67,7 @@ func (i Instance) LogPath() string { return filepath.Join(i.Dir, "daemon.log") }
 func (i Instance) lockPath() string   { return filepath.Join(i.Dir, "lock") }
 func (i Instance) recordPath() string { return filepath.Join(i.Dir, "instance.json") }
 func (i Instance) pidsDir() string    { return filepath.Join(i.Dir, "pids") }
+func (i Instance) volumesDir() string { return filepath.Join(i.Dir, "volumes") }
 
 // Exists reports whether the instance's directory exists.
 func (i Instance) Exists() (bool, error) {

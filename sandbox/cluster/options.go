@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 const (
@@ -19,15 +23,17 @@ const (
 
 // Options say what an instance consists of.
 type Options struct {
-	Name           string        `json:"name"`
-	CPUNodes       int           `json:"cpuNodes"`
-	GPUNodes       int           `json:"gpuNodes"`
-	GPUsPerNode    int           `json:"gpusPerNode"`
-	TritonReplicas int           `json:"tritonReplicas"`
-	Models         string        `json:"models"` // a file or directory of model descriptions; empty for the built-in ones
-	Stack          bool          `json:"stack"`  // Prometheus, Grafana and dcgm-exporter
-	ScrapeInterval time.Duration `json:"scrapeInterval"`
-	Timeout        time.Duration `json:"timeout"` // of the whole bring-up
+	Name           string            `json:"name"`
+	CPUNodes       int               `json:"cpuNodes"`
+	GPUNodes       int               `json:"gpuNodes"`
+	GPUsPerNode    int               `json:"gpusPerNode"`
+	GPUNodeLabels  map[string]string `json:"gpuNodeLabels,omitempty"` // beside the usual ones
+	GPUNodeTaints  []string          `json:"gpuNodeTaints,omitempty"` // as kubectl writes them, key=value:effect; none: the device plugin's
+	TritonReplicas int               `json:"tritonReplicas"`
+	Models         string            `json:"models"` // a file or directory of model descriptions; empty for the built-in ones
+	Stack          bool              `json:"stack"`  // Prometheus, Grafana and dcgm-exporter
+	ScrapeInterval time.Duration     `json:"scrapeInterval"`
+	Timeout        time.Duration     `json:"timeout"` // of the whole bring-up
 }
 
 // DefaultOptions are the main job's: two GPU nodes, one CPU node, the whole stack.
@@ -52,6 +58,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("%d nodes are more than the %d that the pod network has addresses for", o.CPUNodes+o.GPUNodes, maxNodes)
 	case o.GPUNodes > 0 && (o.GPUsPerNode < 1 || o.GPUsPerNode > maxGPUsPerNode):
 		return fmt.Errorf("a GPU node has 1 to %d GPUs, not %d", maxGPUsPerNode, o.GPUsPerNode)
+	case len(o.GPUNodeLabels) > 0 && o.GPUNodes == 0, len(o.GPUNodeTaints) > 0 && o.GPUNodes == 0:
+		return errors.New("labels and taints of GPU nodes need a GPU node")
 	case o.TritonReplicas < 0:
 		return errors.New("the number of Triton replicas can't be negative")
 	case o.TritonReplicas > gpus:
@@ -63,7 +71,27 @@ func (o Options) Validate() error {
 	case o.Timeout <= 0:
 		return errors.New("the timeout must be longer than zero")
 	}
-	return nil
+	_, err := o.gpuTaints()
+	return err
+}
+
+// gpuTaints parses the taints of GPU nodes; it returns nil without any.
+func (o Options) gpuTaints() ([]corev1.Taint, error) {
+	var taints []corev1.Taint
+	for _, text := range o.GPUNodeTaints {
+		key, effect, ok := strings.Cut(text, ":")
+		name, value, _ := strings.Cut(key, "=")
+		switch corev1.TaintEffect(effect) {
+		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		default:
+			ok = false
+		}
+		if !ok || len(validation.IsQualifiedName(name)) > 0 || len(validation.IsValidLabelValue(value)) > 0 {
+			return nil, fmt.Errorf("%q is not a taint; write key=value:NoSchedule, or another effect", text)
+		}
+		taints = append(taints, corev1.Taint{Key: name, Value: value, Effect: corev1.TaintEffect(effect)})
+	}
+	return taints, nil
 }
 
 // programs are the executables that the instance's pods run.

@@ -18,6 +18,7 @@ import (
 	"text/template"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -124,6 +125,7 @@ type values struct {
 	CollectMS      int64
 	GrafanaUser    string
 	GrafanaSecret  string
+	GPUTaints      []corev1.Taint
 }
 
 // objects renders the manifests that the options ask for.
@@ -132,7 +134,12 @@ func (w *workloads) objects(models map[string]string) ([]*unstructured.Unstructu
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, fmt.Errorf("cannot draw a password for Grafana: %w", err)
 	}
+	taints, err := w.options.gpuTaints()
+	if err != nil {
+		return nil, err
+	}
 	v := values{
+		GPUTaints:      taints,
 		TritonReplicas: w.options.TritonReplicas,
 		ScrapeInterval: w.options.ScrapeInterval.String(),
 		CollectMS:      w.options.ScrapeInterval.Milliseconds(),

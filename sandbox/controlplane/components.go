@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/tools/cache"
 	basecompatibility "k8s.io/component-base/compatibility"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -24,7 +25,7 @@ import (
 // prepareAPIServer applies the options, among them the logging of the whole
 // process, and returns the function that runs the server. Nothing may log while
 // it runs.
-func prepareAPIServer(listener net.Listener, args []string) (run func(context.Context) error, err error) {
+func prepareAPIServer(listener net.Listener, args []string, dial func(ctx context.Context, network, address string) (net.Conn, error)) (run func(context.Context) error, err error) {
 	options := apiserveroptions.NewServerRunOptions()
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
 	for _, set := range options.Flags().FlagSets {
@@ -50,8 +51,38 @@ func prepareAPIServer(listener net.Listener, args []string) (run func(context.Co
 		if errs := completed.Validate(); len(errs) != 0 {
 			return utilerrors.NewAggregate(errs)
 		}
-		return apiserver.Run(ctx, completed)
+		return runAPIServer(ctx, completed, dial)
 	}, nil
+}
+
+// runAPIServer is the API server's own Run but for the way to Services and pods.
+func runAPIServer(ctx context.Context, options apiserveroptions.CompletedOptions, dial func(ctx context.Context, network, address string) (net.Conn, error)) error {
+	if options.InformerName == nil {
+		name, err := cache.NewInformerName("kube-apiserver")
+		if err != nil {
+			return err
+		}
+		options.InformerName = name
+	}
+	config, err := apiserver.NewConfig(options)
+	if err != nil {
+		return err
+	}
+	// Webhook clients and the proxy subresources share this transport.
+	config.KubeAPIs.ControlPlane.ProxyTransport.DialContext = dial
+	completed, err := config.Complete()
+	if err != nil {
+		return err
+	}
+	server, err := apiserver.CreateServerChain(completed)
+	if err != nil {
+		return err
+	}
+	prepared, err := server.PrepareRun()
+	if err != nil {
+		return err
+	}
+	return prepared.Run(ctx)
 }
 
 func runControllerManager(ctx context.Context, args []string) error {

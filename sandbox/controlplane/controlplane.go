@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,7 +41,8 @@ type ControlPlane struct {
 	Authority *Authority
 	Address   string // host:port of the API server
 
-	listener net.Listener
+	listener *gate
+	services *serviceRoute
 	dir      string
 	step     func(string)
 	etcd     *embed.Etcd
@@ -54,7 +56,9 @@ type ControlPlane struct {
 // failures arrive on Failed. A process can start one only: the components keep
 // global state.
 func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
-	c := &ControlPlane{dir: cfg.Dir, step: cfg.Step, failed: make(chan error, 4)}
+	c := &ControlPlane{dir: cfg.Dir, step: cfg.Step, failed: make(chan error, 4), services: &serviceRoute{
+		services: netip.MustParsePrefix(serviceCIDR), pods: netip.MustParsePrefix(podCIDR),
+	}}
 	if c.step == nil {
 		c.step = func(string) {}
 	}
@@ -71,7 +75,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	}
 	// Each component applies its own logging options; this process keeps the first.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
-	runAPIServer, err := prepareAPIServer(c.listener, c.apiServerArgs())
+	runAPIServer, err := prepareAPIServer(c.listener, c.apiServerArgs(), c.services.DialContext)
 	if err != nil {
 		return fmt.Errorf("cannot set up kube-apiserver: %w", err)
 	}
@@ -120,7 +124,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 
 // prepare opens the API server's port and writes the keys.
 func (c *ControlPlane) prepare() error {
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	listener, err := newGate()
 	if err != nil {
 		return fmt.Errorf("cannot open a loopback port for the API server: %w", err)
 	}
@@ -241,6 +245,28 @@ func (c *ControlPlane) wait(ctx context.Context, what string, check func() error
 		case <-ticker.C:
 		}
 	}
+}
+
+// RouteServices lets the API server reach Services and pods, which webhooks
+// and the proxy subresources need; dial connects to pods.
+func (c *ControlPlane) RouteServices(client kubernetes.Interface, dial PodDialer) {
+	c.services.set(client, dial)
+}
+
+// Outage makes the API server unreachable: all connections are cut and new ones
+// refused for the given time, for every component and client alike. The process
+// and its state stay.
+func (c *ControlPlane) Outage(ctx context.Context, duration time.Duration) error {
+	if err := c.listener.shut(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return c.listener.open()
 }
 
 // Failed delivers the error of a component that stopped by itself.

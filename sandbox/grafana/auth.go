@@ -67,7 +67,10 @@ const (
 	deleteFolders     = "folders:delete"
 	readDataSources   = "datasources:read"
 	readOrganisation  = "orgs:read"
-	signedIn          = "" // any identity will do
+
+	reloadProvisioning = "provisioning:reload"
+
+	signedIn = "" // any identity will do
 )
 
 // leastRole is Grafana's default assignment of permissions to basic roles.
@@ -75,7 +78,7 @@ func leastRole(permission string) Role {
 	switch permission {
 	case readAnnotations, readDashboards, readFolders, readOrganisation, signedIn:
 		return Viewer
-	case readDataSources:
+	case readDataSources, reloadProvisioning:
 		return Admin
 	}
 	return Editor

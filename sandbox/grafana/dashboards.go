@@ -21,8 +21,12 @@ type dashboard struct {
 	Updated     time.Time      `json:"updated"`
 	UpdatedBy   string         `json:"updated_by"`
 	Provisioned bool           `json:"provisioned"`
-	File        string         `json:"file,omitempty"` // of a provisioned one
 	Model       map[string]any `json:"model"`
+
+	// Of a provisioned one.
+	Provider     string `json:"provider,omitempty"`
+	File         string `json:"file,omitempty"`
+	SourceSHA256 string `json:"source_sha256,omitempty"`
 }
 
 func (d *dashboard) url() string { return "/d/" + d.UID + "/" + slug(d.Title) }

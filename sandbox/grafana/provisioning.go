@@ -1,6 +1,9 @@
 package grafana
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,23 +12,32 @@ import (
 	"strings"
 )
 
-// provision loads the dashboards of a directory. A subdirectory becomes a
-// folder. As in Grafana, a file that isn't a dashboard is reported in the log
-// and left out.
-func (s *Server) provision(dir string) error {
+// provision loads the dashboards of a provider. As in Grafana, a file that
+// isn't a dashboard is reported in the log and left out, and so is one whose
+// uid another file has.
+func (s *Server) provision(provider dashboardProvider) error {
+	dir := provider.Options.Path
 	files, err := dashboardFiles(dir)
+	if errors.Is(err, fs.ErrNotExist) && provider.Name != "default" {
+		s.log.Error("Cannot read directory", "path", dir, "error", err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read the provisioned dashboards: %w", err)
 	}
 	fault := s.store.change(func(st *state) *apiError {
+		if !provider.DisableDeletion {
+			st.Dashboards = slices.DeleteFunc(st.Dashboards, func(d *dashboard) bool {
+				return d.Provisioned && d.Provider == provider.Name && !slices.Contains(files, d.File)
+			})
+		}
 		for _, file := range files {
-			if err := st.provisionFile(dir, file, s); err != nil {
+			if err := st.provisionFile(provider, file, s); err != nil {
 				s.log.Error("failed to load dashboard", "file", file, "error", err)
 				continue
 			}
 		}
-		st.Dashboards = slices.DeleteFunc(st.Dashboards, func(d *dashboard) bool { return d.Provisioned && !slices.Contains(files, d.File) })
-		s.log.Info("provisioned dashboards", "directory", dir, "files", len(files))
+		s.log.Info("provisioned dashboards", "provider", provider.Name, "files", len(files))
 		return nil
 	})
 	if fault != nil {
@@ -34,8 +46,8 @@ func (s *Server) provision(dir string) error {
 	return nil
 }
 
-func (st *state) provisionFile(dir, file string, s *Server) error {
-	data, err := os.ReadFile(filepath.Join(dir, file))
+func (st *state) provisionFile(provider dashboardProvider, file string, s *Server) error {
+	data, err := os.ReadFile(filepath.Join(provider.Options.Path, file))
 	if err != nil {
 		return err
 	}
@@ -47,27 +59,54 @@ func (st *state) provisionFile(dir, file string, s *Server) error {
 	if fault := validUID(uid); fault != nil {
 		return fmt.Errorf("%v", fault.body["message"])
 	}
+	var known *dashboard
 	for _, d := range st.Dashboards {
-		if d.File == file {
-			uid = d.UID
+		if d.Provisioned && d.Provider == provider.Name && d.File == file {
+			known = d
 		}
 	}
-	var folderUID string
-	if title := filepath.ToSlash(filepath.Dir(file)); title != "." {
-		folderUID = st.provisionFolder(title, s).UID
+	if uid == "" && known != nil {
+		uid = known.UID
+	}
+	if other := st.dashboard(uid); uid != "" && other != nil && other != known && other.Provisioned {
+		return fmt.Errorf("the same UID is used more than once: %s, also by %s", uid, other.File)
+	}
+	folderUID := st.providedFolder(provider, file, s)
+	sum := sha256.Sum256(data)
+	digest := hex.EncodeToString(sum[:])
+	if known != nil && known.UID == uid && known.SourceSHA256 == digest && known.FolderUID == folderUID {
+		return nil
+	}
+	if known != nil && known.UID != uid {
+		st.Dashboards = slices.DeleteFunc(st.Dashboards, func(d *dashboard) bool { return d == known })
 	}
 	d := st.saveDashboard(uid, text(model, "title"), folderUID, model, "", s.now())
-	d.Provisioned, d.File = true, file
+	d.Provisioned, d.Provider, d.File, d.SourceSHA256 = true, provider.Name, file, digest
 	return nil
 }
 
-func (st *state) provisionFolder(title string, s *Server) *folder {
+// providedFolder returns the UID of the folder that a file's dashboard is in:
+// by the file's directory, or the provider's own; empty for none.
+func (st *state) providedFolder(provider dashboardProvider, file string, s *Server) string {
+	if provider.Options.FoldersFromFilesStructure {
+		if title := filepath.ToSlash(filepath.Dir(file)); title != "." {
+			return st.provisionFolder("", title, s).UID
+		}
+		return ""
+	}
+	if provider.Folder == "" {
+		return ""
+	}
+	return st.provisionFolder(provider.FolderUID, provider.Folder, s).UID
+}
+
+func (st *state) provisionFolder(uid, title string, s *Server) *folder {
 	for _, f := range st.Folders {
 		if f.Title == title {
 			return f
 		}
 	}
-	f := st.addFolder("", title, s.now())
+	f := st.addFolder(uid, title, s.now())
 	f.Provisioned = true
 	return f
 }

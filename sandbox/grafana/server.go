@@ -2,9 +2,12 @@ package grafana
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +25,9 @@ type Config struct {
 	DataDir string
 	// DashboardsDir holds JSON files of dashboards, in one directory per folder.
 	DashboardsDir string
-	// PrometheusURL is that of the one data source.
+	// Provisioning is nil for an instance that has no such files.
+	Provisioning *Provisioning
+	// PrometheusURL is that of the one data source when none is provisioned.
 	PrometheusURL string
 	Log           *slog.Logger
 	Now           func() time.Time // nil: time.Now
@@ -35,6 +40,7 @@ type Server struct {
 	now       func() time.Time
 	store     *store
 	behaviour behaviour
+	sources   atomic.Pointer[[]map[string]any] // as provisioned; nil or empty: the one of the configuration
 }
 
 // New loads the state and the provisioned dashboards.
@@ -53,10 +59,8 @@ func New(cfg Config) (*Server, error) {
 	if s.store, err = openStore(cfg.DataDir, s.cfg.AdminPassword); err != nil {
 		return nil, err
 	}
-	if cfg.DashboardsDir != "" {
-		if err := s.provision(cfg.DashboardsDir); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(s.ReloadDashboards(), s.ReloadDataSources()); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -69,6 +73,7 @@ func (s *Server) Handler() http.Handler {
 	s.dashboardRoutes(mux)
 	s.folderRoutes(mux)
 	s.instanceRoutes(mux)
+	s.provisioningRoutes(mux)
 	return s.logged(s.behaviour.wrap(withoutTrailingSlash(mux)))
 }
 
@@ -102,6 +107,12 @@ func (s *Server) pages(mux *http.ServeMux) {
 		http.Redirect(w, r, "/login", http.StatusFound)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("Ok")) })
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		dashboards := 0
+		s.store.view(func(st *state) { dashboards = len(st.Dashboards) })
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = fmt.Fprintf(w, "# TYPE grafana_build_info gauge\ngrafana_build_info{version=%q} 1\n# TYPE grafana_stat_totals_dashboard gauge\ngrafana_stat_totals_dashboard %d\n", Version, dashboards)
+	})
 	mux.HandleFunc("GET /api/health", func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusOK, map[string]any{"commit": "sandbox", "database": "ok", "version": Version})
 	})

@@ -18,12 +18,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/kubectl-triton/kubectl-triton/sandbox/grafana"
+	"github.com/kubectl-triton/kubectl-triton/sandbox/podpath"
 	"github.com/kubectl-triton/kubectl-triton/sandbox/workload"
 )
 
@@ -77,12 +77,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		go func() { failed <- srv.Serve(listener) }()
 	}
 
+	updates := time.NewTicker(server.UpdateInterval())
+	defer updates.Stop()
 	running := len(servers)
-	select {
-	case <-ctx.Done():
-	case serveErr := <-failed:
-		running--
-		err = errors.Join(err, fmt.Errorf("serve: %w", serveErr))
+	for waiting := true; waiting; {
+		waiting = false
+		select {
+		case <-ctx.Done():
+		case serveErr := <-failed:
+			running--
+			err = errors.Join(err, fmt.Errorf("serve: %w", serveErr))
+		case <-updates.C:
+			waiting = true
+			if err := server.ReloadDashboards(); err != nil {
+				cfg.Log.Error("Failed to provision dashboards", "error", err)
+			}
+		}
 	}
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
@@ -129,12 +139,13 @@ func configure(args []string, getenv func(string) string, usage io.Writer) (graf
 	if cfg.DataDir == "" && isDirectory(getenv("GF_PATHS_DATA")) {
 		cfg.DataDir = getenv("GF_PATHS_DATA")
 	}
-	if cfg.DashboardsDir == "" {
-		if dir := filepath.Join(getenv("GF_PATHS_PROVISIONING"), "dashboards"); getenv("GF_PATHS_PROVISIONING") != "" && isDirectory(dir) {
-			cfg.DashboardsDir = dir
-		}
+	mounts, err := podpath.FromEnvironment()
+	if err != nil {
+		return cfg, err
 	}
-	var err error
+	if dir := getenv("GF_PATHS_PROVISIONING"); dir != "" {
+		cfg.Provisioning = &grafana.Provisioning{Dir: dir, Mounts: mounts}
+	}
 	cfg.Tokens, err = parseTokens(getenv("GRAFANA_SERVICE_ACCOUNT_TOKENS"))
 	return cfg, err
 }

@@ -17,11 +17,14 @@ import (
 
 func TestRun(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	data, provisioning := t.TempDir(), t.TempDir()
+	data, provisioning, dashboards := t.TempDir(), t.TempDir(), t.TempDir()
 	if err := os.MkdirAll(filepath.Join(provisioning, "dashboards"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(provisioning, "dashboards", "gpu.json"), []byte(`{"uid":"gpu","title":"GPU"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(provisioning, "dashboards", "provider.yaml"), []byte("providers: [{name: p, type: file, options: {path: "+dashboards+"}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dashboards, "gpu.json"), []byte(`{"uid":"gpu","title":"GPU"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{

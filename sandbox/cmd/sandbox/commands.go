@@ -22,7 +22,8 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(), newServeCommand())
+	root.AddCommand(newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(),
+		newChartsCommand(), newRestartAPIServerCommand(), newServeCommand())
 	return root
 }
 
@@ -61,6 +62,8 @@ Progress goes to standard error. Standard output gets one line for the shell:
 	f.IntVar(&options.CPUNodes, "nodes", options.CPUNodes, "number of CPU nodes")
 	f.IntVar(&options.GPUNodes, "gpu-nodes", options.GPUNodes, "number of GPU nodes")
 	f.IntVar(&options.GPUsPerNode, "gpus-per-node", options.GPUsPerNode, "number of GPUs of a GPU node")
+	f.StringToStringVar(&options.GPUNodeLabels, "gpu-node-labels", nil, "labels of the GPU nodes beside the usual ones, key=value; repeatable")
+	f.StringArrayVar(&options.GPUNodeTaints, "gpu-node-taints", nil, "taint of the GPU nodes instead of the device plugin's, key=value:effect; repeatable")
 	f.StringVar(&options.Models, "models", options.Models, "file or directory of model descriptions that Triton serves (default: built-in models)")
 	f.BoolVar(&options.Stack, "stack", options.Stack, "run Prometheus, Grafana and dcgm-exporter")
 	f.IntVar(&options.TritonReplicas, "triton-replicas", options.TritonReplicas, "number of Triton pods, one GPU each")
