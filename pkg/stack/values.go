@@ -55,7 +55,7 @@ func ReadValues(files []string, sets, setStrings, setFiles []string) (Values, er
 			if err := flag.parse(s); err != nil {
 				// Of the setting only its key: the value may be a secret.
 				key, _, _ := strings.Cut(s, "=")
-				return nil, fmt.Errorf("%s %s=… can't be used: %w; write key.below=value, a comma or dot that belongs to the text as \\, or \\.", flag.name, key, err)
+				return nil, fmt.Errorf("%s %s=… can't be used: %w; write key.below=value, with a \\ before a comma or dot that belongs to the text", flag.name, key, err)
 			}
 		}
 	}
