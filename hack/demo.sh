@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds everything, starts the sandbox, loads a model through its API server
-# and prints the summary. Ends the sandbox again, also on Ctrl-C.
+# Builds everything, starts the sandbox, makes its Triton observable, loads a
+# model through its API server and prints the summary. Ends the sandbox again,
+# also on Ctrl-C.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,11 +27,15 @@ make --no-print-directory -s sandbox V=-v 2>&1 | while read -r line; do
     *) compiled=$((${compiled:-0} + 1)); [ $((compiled % 200)) -ne 0 ] || say "$compiled packages compiled" ;;
   esac
 done
+say "packaging the charts"
+make --no-print-directory -s charts >&2
 say "starting the sandbox"
 up=yes
-bin/sandbox up --name "$instance"
+bin/sandbox up --name "$instance" --stack=false
 KUBECONFIG=$(bin/sandbox kubeconfig --name "$instance")
 export KUBECONFIG
+say "running: kubectl triton observe up --chart-dir bin/charts"
+bin/kubectl-triton observe up --chart-dir bin/charts
 say "running: kubectl triton bench bert --concurrency 16 --duration 15s"
 bin/kubectl-triton bench bert --concurrency 16 --duration 15s
 say "done"

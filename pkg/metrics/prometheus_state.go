@@ -51,7 +51,7 @@ func (p *Prometheus) Count(ctx context.Context, what, expression string) (int, e
 // Storage is what Prometheus keeps, as it tells itself.
 type Storage struct {
 	Retention string
-	// Bytes is the size of its blocks on disk; 0 when it doesn't tell.
+	// Bytes is the size of its data on disk; 0 when it doesn't scrape itself.
 	Bytes  float64
 	Series int
 }
@@ -66,7 +66,9 @@ func (p *Prometheus) Storage(ctx context.Context) (Storage, error) {
 	if s.Series, err = p.Count(ctx, "the number of its series", `{__name__=~".+"}`); err != nil {
 		return s, err
 	}
-	size, err := p.vector(ctx, "the size of its data", "sum(prometheus_tsdb_storage_blocks_bytes)", time.Time{})
+	// Blocks, and what is not in a block yet.
+	const sizes = `sum({__name__=~"prometheus_tsdb_storage_blocks_bytes|prometheus_tsdb_wal_storage_size_bytes|prometheus_tsdb_head_chunks_storage_size_bytes"})`
+	size, err := p.vector(ctx, "the size of its data", sizes, time.Time{})
 	if err == nil && len(size) > 0 {
 		s.Bytes = float64(size[0].Value)
 	}

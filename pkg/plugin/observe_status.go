@@ -273,7 +273,10 @@ func (p *prover) storage(ctx context.Context) report.StackCheck {
 		check.State, check.Detail = report.CheckUnknown, err.Error()
 		return check
 	}
-	check.Detail = fmt.Sprintf("kept for %s; %s series, %s on disk", s.Retention, report.Count(uint64(s.Series)), report.Bytes(s.Bytes))
+	check.Detail = fmt.Sprintf("kept for %s; %s series", s.Retention, report.Count(uint64(s.Series)))
+	if s.Bytes > 0 {
+		check.Detail += ", " + report.Bytes(s.Bytes) + " on disk"
+	}
 	if volume := p.plan.Prometheus.Storage; volume != "" {
 		check.Detail += " of a volume of " + volume
 	} else {

@@ -77,7 +77,7 @@ func (p *Plan) step(ctx context.Context, report Report, c *Component, run func(c
 func (c *Client) applyOwn(ctx context.Context, p *Plan, component *Component) error {
 	changing := map[Ref]Verb{}
 	for _, change := range component.Changes {
-		changing[change.Ref.key()] = change.Verb
+		changing[change.key()] = change.Verb
 	}
 	var objects []*unstructured.Unstructured
 	for _, o := range p.objects {
@@ -89,7 +89,7 @@ func (c *Client) applyOwn(ctx context.Context, p *Plan, component *Component) er
 		return err
 	}
 	for _, stale := range p.stale {
-		if changing[stale.Ref.key()] == Delete {
+		if changing[stale.key()] == Delete {
 			if err := c.remove(ctx, stale.Ref); err != nil {
 				return err
 			}

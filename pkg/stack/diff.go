@@ -24,7 +24,7 @@ func (c Change) Diff() string {
 	}
 	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
 		A: lines(before), B: lines(after),
-		FromFile: c.Ref.String() + " (cluster)", ToFile: c.Ref.String() + " (after)",
+		FromFile: c.String() + " (cluster)", ToFile: c.String() + " (after)",
 		Context: 3,
 	})
 	if err != nil {

@@ -84,12 +84,10 @@ func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The two charts know nothing of each other.
-	parts := []func(context.Context) error{
-		func(ctx context.Context) error { return p.planStack(ctx, c, releases, own, manage) },
-		func(ctx context.Context) error { return p.planExporter(ctx, c, releases, monitors) },
+	if err := p.planStack(ctx, c, releases, own, manage); err != nil {
+		return nil, err
 	}
-	if err := each(ctx, parts, func(ctx context.Context, _ int, part func(context.Context) error) error { return part(ctx) }); err != nil {
+	if err := p.planExporter(ctx, c, releases, monitors); err != nil {
 		return nil, err
 	}
 	if err := p.planObjects(ctx, c, monitors, manage); err != nil {
@@ -189,10 +187,14 @@ func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own
 		return err
 	}
 	p.adopt(&p.Stack, release)
-	if p.Prometheus.Name == "" {
-		return errors.New("the chart makes no Prometheus with these values") //nolint:staticcheck // a product's name
+	// The user's values may give it another name or other selectors.
+	for _, o := range release.labelled {
+		if o.GetKind() == "Prometheus" {
+			p.Prometheus, err = newPrometheus(o)
+			return err
+		}
 	}
-	return nil
+	return errors.New("with these values the chart makes no Prometheus, which everything else needs; leave out what switches it off")
 }
 
 // inspect is a component as it was installed, or that it wasn't.

@@ -166,7 +166,7 @@ type Admission struct {
 func (c *Client) Admit(ctx context.Context, p *Prometheus, kind string, others ...string) (Admission, error) {
 	s := p.selectors[kind]
 	if s.object == nil {
-		return Admission{}, fmt.Errorf("Prometheus %s takes no %ss: its selector for them is not set", p, kind) //nolint:staticcheck // a product's name
+		return Admission{}, fmt.Errorf("Prometheus %s takes no %ss: its selector for them is not set", p, kind)
 	}
 	wanted, err := satisfy(s.object)
 	if err != nil {
@@ -192,7 +192,7 @@ func (c *Client) Admit(ctx context.Context, p *Prometheus, kind string, others .
 			return Admission{Namespace: name, Labels: wanted}, nil
 		}
 	}
-	return Admission{}, fmt.Errorf("Prometheus %s takes %ss from namespaces labelled %s only, and %s is none; label one with 'kubectl label namespace %s …'", //nolint:staticcheck // a product's name
+	return Admission{}, fmt.Errorf("Prometheus %s takes %ss from namespaces labelled %s only, and %s is none; label one with 'kubectl label namespace %s …'",
 		p, kind, selector, strings.Join(candidates, " and "), candidates[0])
 }
 

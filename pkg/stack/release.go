@@ -198,7 +198,7 @@ func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, e
 // none in the cluster: without this the checksum of the Secret would be another
 // one's, and the next upgrade would restart Grafana for nothing.
 func (r *Releases) seed(ctx context.Context, p *ReleasePlan) error {
-	for _, o := range r.labelled(p.rendering.objects, p.Name) {
+	for _, o := range p.labelled {
 		login, _, _ := unstructured.NestedMap(o.Object, "data")
 		if o.GetKind() != "Secret" || login["admin-password"] == nil {
 			continue

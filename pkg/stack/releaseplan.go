@@ -24,6 +24,7 @@ type ReleasePlan struct {
 	Recover bool
 
 	rendering *rendering
+	labelled  []*unstructured.Unstructured // the same objects with Helm's marks
 }
 
 // Objects are the manifests of the release, hooks left out.
@@ -49,8 +50,8 @@ func (r *Releases) Plan(ctx context.Context, name string, p *Package, values Val
 	if plan.rendering, err = r.render(ctx, p, values, name, plan.Release != nil); err != nil {
 		return nil, err
 	}
-	targets := r.labelled(plan.rendering.objects, name)
-	if plan.Changes, err = r.client.compare(ctx, targets); err != nil {
+	plan.labelled = r.labelled(plan.rendering.objects, name)
+	if plan.Changes, err = r.client.compare(ctx, plan.labelled); err != nil {
 		return nil, err
 	}
 	if plan.Release == nil {
