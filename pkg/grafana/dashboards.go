@@ -36,6 +36,7 @@ type Dashboard struct {
 	Title       string
 	Version     int
 	Folder      string
+	FolderUID   string // empty for the root
 	Provisioned bool
 	Model       json.RawMessage
 }
@@ -51,6 +52,7 @@ func (c *Client) DashboardByUID(ctx context.Context, uid string) (Dashboard, err
 		Dashboard json.RawMessage `json:"dashboard"`
 		Meta      struct {
 			FolderTitle string `json:"folderTitle"`
+			FolderUID   string `json:"folderUid"`
 			Provisioned bool   `json:"provisioned"`
 		} `json:"meta"`
 	}
@@ -65,7 +67,7 @@ func (c *Client) DashboardByUID(ctx context.Context, uid string) (Dashboard, err
 	if err := json.Unmarshal(answer.Dashboard, &head); err != nil || head.UID == "" {
 		return Dashboard{}, &StatusError{doing: doing, Address: c.base.String(), Status: http.StatusOK, Message: "its answer holds no dashboard"}
 	}
-	return Dashboard{UID: head.UID, Title: head.Title, Version: head.Version, Folder: answer.Meta.FolderTitle,
+	return Dashboard{UID: head.UID, Title: head.Title, Version: head.Version, Folder: answer.Meta.FolderTitle, FolderUID: answer.Meta.FolderUID,
 		Provisioned: answer.Meta.Provisioned, Model: answer.Dashboard}, nil
 }
 

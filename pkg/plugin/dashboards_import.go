@@ -57,7 +57,7 @@ there otherwise is replaced only with --overwrite.`,
 		RunE:    runDashboards(o.Complete, o.Validate, o.Run),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Folder, "folder", o.Folder, "title or uid of the folder; made if there is none")
+	f.StringVar(&o.Folder, "folder", o.Folder, "title or uid of the folder, made if there is none (default where the dashboard is, else the root)")
 	f.BoolVar(&o.Overwrite, "overwrite", o.Overwrite, "replace dashboards that are there under the same uid")
 	o.grafanaFlags.addFlags(f)
 	o.outputFlag.addFlags(f)
@@ -77,6 +77,7 @@ type candidate struct {
 	file, uid, title string
 	model            []byte
 	exists           bool
+	folder           string // uid of the one that it is in
 }
 
 // Run stores the dashboards. What was stored before an error is printed.
@@ -101,7 +102,7 @@ func (o *DashboardsImportOptions) Run(ctx context.Context) error {
 	}
 	result := dashboardImport{Schema: dashboardImportSchema, Imported: []importedDashboard{}}
 	for _, c := range candidates {
-		saved, saveErr := client.SaveDashboard(ctx, c.model, folder, o.Overwrite, "kubectl triton dashboards import")
+		saved, saveErr := client.SaveDashboard(ctx, c.model, cmp.Or(folder, c.folder), o.Overwrite, "kubectl triton dashboards import")
 		if saveErr != nil {
 			err = fmt.Errorf("could not import %s: %w", c.file, saveErr)
 			break
@@ -175,7 +176,7 @@ func (o *DashboardsImportOptions) check(ctx context.Context, client *grafana.Cli
 	case !o.Overwrite:
 		return fmt.Errorf("%s is not imported: the dashboard %q (%s) is in Grafana's folder %s already; replace it with --overwrite, or give the file another uid and title", c.file, c.uid, there.Title, cmp.Or(there.Folder, "General"))
 	}
-	c.exists = true
+	c.exists, c.folder = true, there.FolderUID
 	return nil
 }
 
