@@ -1,6 +1,7 @@
 package assets
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +109,10 @@ func TestValues(t *testing.T) {
 
 // TestRules: each alert says what it means and where its page is.
 func TestRules(t *testing.T) {
+	pages, err := os.ReadFile("../docs/alerts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(Rules()) < 2 {
 		t.Fatalf("%d files", len(Rules()))
 	}
@@ -133,6 +138,9 @@ func TestRules(t *testing.T) {
 				alerts++
 				if r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
 					t.Errorf("%s lacks a severity, summary or description", r.Alert)
+				}
+				if !strings.Contains(string(pages), "\n### "+r.Alert+"\n") {
+					t.Errorf("docs/alerts.md has no section on %s", r.Alert)
 				}
 				if !strings.HasSuffix(r.Annotations["runbook_url"], "/docs/alerts.md#"+strings.ToLower(r.Alert)) {
 					t.Errorf("%s: runbook_url is %q", r.Alert, r.Annotations["runbook_url"])

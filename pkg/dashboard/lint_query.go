@@ -23,10 +23,10 @@ func queryRules() []Rule {
 				}
 			}
 		}},
-		{Name: "target-rate-interval-rule", Why: "a fixed range is empty where scrapes are rarer and hides detail where they are not", query: fixedRanges},
-		{Name: "target-counter-agg-rule", Why: "a counter's height says when the process began, not how fast it counts", query: rule(rawCounters)},
-		{Name: "target-agg-rule", Why: "one line per pod, instance and container is unreadable, and breaks with each restart", query: rule(unaggregatedRates)},
-		{Name: "target-scope", Why: "a query without a variable shows every cluster, namespace and pod there is", query: func(d *Dashboard, _ *Panel, t *Target, r *report) { unscoped(d, t, r) }},
+		{Name: "target-rate-interval-rule", Why: "a fixed range is empty with rare scrapes and blurred with frequent ones", query: fixedRanges},
+		{Name: "target-counter-agg-rule", Why: "a counter's height says when the process began, not how fast it is", query: rule(rawCounters)},
+		{Name: "target-agg-rule", Why: "a line per pod and container is unreadable and breaks at each restart", query: rule(unaggregatedRates)},
+		{Name: "target-scope", Why: "without a variable in it, a query shows every namespace and pod", query: func(d *Dashboard, _ *Panel, t *Target, r *report) { unscoped(d, t, r) }},
 		{Name: "target-denominator", Why: "a guarded denominator is wrong by far at low rates", query: rule(guardedDenominators)},
 	}
 }

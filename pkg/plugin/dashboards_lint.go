@@ -47,7 +47,7 @@ func newDashboardsLintCommand(streams genericiooptions.IOStreams) *cobra.Command
 func lintRules() string {
 	text := "Rules:\n"
 	for _, r := range dashboard.Rules() {
-		text += fmt.Sprintf("  %-29s %s\n", r.Name, r.Why)
+		text += fmt.Sprintf("  %s\n      %s\n", r.Name, r.Why)
 	}
 	return text[:len(text)-1]
 }
@@ -82,13 +82,20 @@ func (o *DashboardsLintOptions) Run(context.Context) error {
 			}
 		}
 		if len(result.Findings) == 0 {
-			_, err := fmt.Fprintf(o.Out, "no findings (%d files)\n", len(o.Files))
+			_, err := fmt.Fprintf(o.Out, "no findings (%s)\n", countOf(len(o.Files), "file"))
 			return err
 		}
 		return nil
 	})
 	if err == nil && len(result.Findings) > 0 {
-		return &ExitError{Code: ExitCannotRun, Err: fmt.Errorf("%d findings; 'kubectl triton dashboards lint --help' explains the rules", len(result.Findings))}
+		return &ExitError{Code: ExitCannotRun, Err: fmt.Errorf("%s; 'kubectl triton dashboards lint --help' explains the rules", countOf(len(result.Findings), "finding"))}
 	}
 	return err
+}
+
+func countOf(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
