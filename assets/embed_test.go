@@ -1,6 +1,7 @@
 package assets
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -149,6 +150,70 @@ func TestRules(t *testing.T) {
 		}
 		if alerts == 0 {
 			t.Errorf("%s has no alerts", file.Name)
+		}
+	}
+}
+
+// TestDashboardsBelongTogether: each shows the regions of load tests, by the tags
+// that they are posted with, links to the other two, and asks for no coarser
+// resolution than the measured one.
+func TestDashboardsBelongTogether(t *testing.T) {
+	for _, d := range Dashboards() {
+		var parsed struct {
+			Annotations struct {
+				List []struct {
+					Enable bool
+					Target struct {
+						Tags     []string
+						Type     string
+						MatchAny bool
+					}
+				}
+			}
+			Links      []struct{ URL string }
+			Templating struct{ List []struct{ Name string } }
+			Panels     []struct {
+				Title, Type, Interval string
+				Targets               []struct{ Interval string }
+			}
+		}
+		if err := json.Unmarshal(d.JSON, &parsed); err != nil {
+			t.Fatal(err)
+		}
+		shown := false
+		for _, a := range parsed.Annotations.List {
+			shown = shown || a.Enable && a.Target.Type == "tags" && !a.Target.MatchAny && slices.Equal(a.Target.Tags, []string{"kubectl-triton", "loadtest"})
+		}
+		if !shown {
+			t.Errorf("%s does not show load tests", d.UID)
+		}
+		var links []string
+		for _, l := range parsed.Links {
+			links = append(links, strings.TrimPrefix(l.URL, "/d/"))
+		}
+		for _, other := range Dashboards() {
+			if slices.Contains(links, other.UID) == (other.UID == d.UID) {
+				t.Errorf("%s links to %q", d.UID, links)
+			}
+		}
+		var variables []string
+		for _, v := range parsed.Templating.List {
+			variables = append(variables, v.Name)
+		}
+		for _, want := range []string{"datasource", "cluster", "namespace", "pod", "gpu", "resolution"} {
+			if !slices.Contains(variables, want) {
+				t.Errorf("%s has the variables %q, not %s", d.UID, variables, want)
+			}
+		}
+		for _, p := range parsed.Panels {
+			if p.Type != "row" && p.Interval != "1s" {
+				t.Errorf("%s, panel %q: interval %q", d.UID, p.Title, p.Interval)
+			}
+			for _, q := range p.Targets {
+				if q.Interval != "${resolution}s" {
+					t.Errorf("%s, panel %q: a query's interval is %q", d.UID, p.Title, q.Interval)
+				}
+			}
 		}
 	}
 }

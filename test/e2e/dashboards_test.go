@@ -142,7 +142,8 @@ func (v *viewer) numbers(expr string) (numbers []float64, err error) {
 }
 
 // emptyQueries lists the queries of a dashboard that give no number.
-func emptyQueries(t *testing.T, d *dashboard.Dashboard, since time.Time) []string {
+// highest receives the largest number of each that has some.
+func emptyQueries(t *testing.T, d *dashboard.Dashboard, since time.Time, highest map[string]float64) []string {
 	v := newViewer(t, d, since)
 	var empty []string
 	for _, p := range d.Panels {
@@ -157,6 +158,7 @@ func emptyQueries(t *testing.T, d *dashboard.Dashboard, since time.Time) []strin
 				t.Logf("%s, panel %q, query %s has no data:\n%s", d.UID, p.Title, target.RefID, v.fill(target.Expr))
 				continue
 			}
+			highest[fmt.Sprintf("%s, panel %q, query %s", d.UID, p.Title, target.RefID)] = slices.Max(numbers)
 			if low, high := slices.Min(numbers), slices.Max(numbers); p.Unit == "percentunit" && (low < 0 || high > 1.0001) {
 				t.Errorf("%s, panel %q, query %s: a share between %g and %g", d.UID, p.Title, target.RefID, low, high)
 			}
@@ -183,6 +185,7 @@ func TestDashboardsHaveData(t *testing.T) {
 	defer stop()
 	restoreExporter(t)
 
+	highest := map[string]map[string]float64{"4.8": {}, "4.9": {}}
 	for _, c := range []struct {
 		generation   string
 		marker, gone string // a series of this generation, and one of the other
@@ -215,12 +218,26 @@ func TestDashboardsHaveData(t *testing.T) {
 							}
 						}
 					}
-					if got, want := emptyQueries(t, d, since), c.empty[file.UID]; !slices.Equal(got, want) {
+					if got, want := emptyQueries(t, d, since, highest[c.generation]), c.empty[file.UID]; !slices.Equal(got, want) {
 						t.Errorf("without data are %q, want %q", got, want)
 					}
 				})
 			}
 		})
+	}
+	// The same load gives figures of the same order, whatever the names: a wrong
+	// unit would be off by 100 or more.
+	compared := 0
+	for query, old := range highest["4.8"] {
+		if renamed, ok := highest["4.9"][query]; ok && old > 0 && strings.HasPrefix(query, "gpu-dashboard") {
+			compared++
+			if ratio := renamed / old; ratio < 0.05 || ratio > 20 {
+				t.Errorf("%s: %g with the names of 4.8, %g with those of 4.9", query, old, renamed)
+			}
+		}
+	}
+	if compared < 15 {
+		t.Errorf("only %d figures could be compared", compared)
 	}
 }
 
