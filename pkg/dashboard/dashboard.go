@@ -157,11 +157,8 @@ func Parse(data []byte) (*Dashboard, error) {
 // as JSON.
 func classic(tree map[string]any) error {
 	_, panels := tree["panels"]
-	switch inner := tree["dashboard"].(type) {
-	case map[string]any:
-		if !panels && inner != nil {
-			return errors.New("it is an answer of Grafana's API; the dashboard is its field \"dashboard\"")
-		}
+	if _, ok := tree["dashboard"].(map[string]any); ok && !panels {
+		return errors.New("it is an answer of Grafana's API; the dashboard is its field \"dashboard\"")
 	}
 	if _, ok := tree["apiVersion"]; ok && !panels {
 		return errors.New("it is a dashboard in Grafana's newer resource format; export it in classic format")
