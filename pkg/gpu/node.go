@@ -115,7 +115,7 @@ func (n *Node) describe(slice *nodeSlices) {
 		return ""
 	}
 	number := func(keys ...string) int64 {
-		v, err := strconv.ParseInt(label(keys...), 10, 64)
+		v, err := strconv.ParseInt(label(keys...), 10, 32)
 		if err != nil || v < 0 {
 			return 0
 		}
