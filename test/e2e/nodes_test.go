@@ -8,15 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -195,43 +192,17 @@ func TestNodesLabelMends(t *testing.T) {
 }
 
 // typed runs "nodes label" on a terminal and types keys once it asks.
-func typed(t *testing.T, keys string) (code int, shown string) {
+func typed(t *testing.T, keys string) (code int, screen string) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer master.Close()
-	fd := int(master.Fd())
-	must(t, func() error { return unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0) })
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := command(t.Context(), "kubectl-triton", []string{"TERM=dumb"}, "nodes", "label")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	must(t, cmd.Start)
-	slave.Close()
-	var text strings.Builder
-	for asked := false; ; {
-		buffer := make([]byte, 4096)
-		n, err := master.Read(buffer)
-		text.Write(buffer[:n])
-		if err != nil {
-			break // the process has left the terminal
-		}
-		if !asked && strings.Contains(text.String(), "Type yes: ") {
-			asked = true
-			must(t, func() error { _, err := master.WriteString(keys); return err })
-		}
-	}
+	cmd := command(t.Context(), "kubectl-triton", nil, "nodes", "label")
+	keyboard, seen := terminal(t, cmd, 80)
+	eventually(t, 30*time.Second, "the question", func() bool { return strings.Contains(seen.String(), "Type yes: ") })
+	must(t, func() error { _, err := keyboard.WriteString(keys); return err })
 	_ = cmd.Wait()
-	return cmd.ProcessState.ExitCode(), text.String()
+	eventually(t, 10*time.Second, "the outcome on the terminal", func() bool {
+		return strings.Contains(seen.String(), "labeled") || strings.Contains(seen.String(), "error: ")
+	})
+	return cmd.ProcessState.ExitCode(), seen.String()
 }
 
 // TestNodesTaint: a taint that the exporter doesn't tolerate drives it off.
