@@ -38,7 +38,7 @@ func eachPage[L metav1.ListInterface](ctx context.Context, options metav1.ListOp
 func resumption(err error) string {
 	var status apierrors.APIStatus
 	if apierrors.IsResourceExpired(err) && errors.As(err, &status) {
-		return status.Status().ListMeta.Continue
+		return status.Status().Continue
 	}
 	return ""
 }

@@ -97,11 +97,14 @@ func newNode(n *corev1.Node, signs []sign, slice *nodeSlices) *Node {
 // sets and lifts: DaemonSets tolerate some of them anyway, and a permanent
 // toleration of the others would keep an exporter on a node that goes away.
 func transient(key string) bool {
-	return strings.HasPrefix(key, "node.kubernetes.io/") || strings.HasPrefix(key, "node.cloudprovider.kubernetes.io/") ||
-		strings.HasPrefix(key, "karpenter.sh/") || slices.Contains([]string{
-		"ToBeDeletedByClusterAutoscaler", "DeletionCandidateOfClusterAutoscaler", "ignore-taint.cluster-autoscaler.kubernetes.io",
-		"cloud.google.com/impending-node-termination",
-	}, key)
+	hasAny := func(matches func(s, part string) bool, parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return matches(key, p) })
+	}
+	return hasAny(strings.HasPrefix, "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "karpenter.sh/",
+		"startup-taint.cluster-autoscaler.kubernetes.io/", "ignore-taint.cluster-autoscaler.kubernetes.io/",
+		"ToBeDeletedByClusterAutoscaler", "DeletionCandidateOfClusterAutoscaler", "cloud.google.com/impending-node-termination") ||
+		// Cilium's and the AWS storage drivers', until their agent is up.
+		hasAny(strings.HasSuffix, "/agent-not-ready")
 }
 
 // describe reads product, memory, sharing and versions from what names them.
@@ -115,7 +118,7 @@ func (n *Node) describe(slice *nodeSlices) {
 		return ""
 	}
 	number := func(keys ...string) int64 {
-		v, err := strconv.ParseInt(label(keys...), 10, 64)
+		v, err := strconv.ParseInt(label(keys...), 10, 32)
 		if err != nil || v < 0 {
 			return 0
 		}

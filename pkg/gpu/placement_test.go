@@ -92,6 +92,9 @@ func TestPlacement(t *testing.T) {
 			node("a", gpus(1), discovered("X", "1", "1"), taint("nvidia.com/gpu=present:NoSchedule", "team=ml:NoExecute", "spot:PreferNoSchedule"), notReady),
 			node("b", gpus(1), discovered("X", "1", "1"), taint("nvidia.com/gpu:NoSchedule", "dedicated:NoSchedule"), cordoned)}, PlatformGeneric,
 			"nvidia.com/gpu.present=true; tolerate dedicated Exists NoSchedule; tolerate nvidia.com/gpu Exists NoSchedule; tolerate team Equal ml NoExecute; 2 of 2"},
+		{"taints of nodes that come and go", []runtime.Object{
+			node("a", gpus(1), discovered("X", "1", "1"), taint("node.cilium.io/agent-not-ready:NoSchedule", "ToBeDeletedByClusterAutoscaler=17:NoSchedule", "startup-taint.cluster-autoscaler.kubernetes.io/gpu:NoSchedule", "karpenter.sh/unregistered:NoExecute", "cloud.google.com/gke-spot=true:NoSchedule", "node-role.kubernetes.io/control-plane:NoSchedule"))}, PlatformGeneric,
+			"nvidia.com/gpu.present=true; tolerate cloud.google.com/gke-spot Equal true NoSchedule; tolerate node-role.kubernetes.io/control-plane Exists NoSchedule; 1 of 1"},
 		{"DRA only", []runtime.Object{cpu, node("a", label("feature.node.kubernetes.io/pci-10de.present=true")), slice("a", 1, "gpu-0", "gpu-1")}, PlatformGeneric,
 			"feature.node.kubernetes.io/pci-10de.present=true; 1 of 1"},
 		{"none, generic", []runtime.Object{cpu}, PlatformGeneric, "nvidia.com/gpu.present=true; tolerate nvidia.com/gpu Exists NoSchedule; 0 of 0"},

@@ -237,7 +237,7 @@ func TestNodesRefusals(t *testing.T) {
 
 // labelling runs "nodes label" on three nodes: one lacks the label, one has it,
 // one was told otherwise.
-func labelling(t *testing.T, ctx context.Context, change func(*NodesLabelOptions), client *fake.Clientset) (out, errOut string, err error) {
+func labelling(ctx context.Context, t *testing.T, change func(*NodesLabelOptions), client *fake.Clientset) (out, errOut string, err error) {
 	t.Helper()
 	var o, e bytes.Buffer
 	options := NewNodesLabelOptions(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &o, ErrOut: &e})
@@ -290,7 +290,7 @@ func TestNodesLabel(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := labelNodes()
-			out, errOut, err := labelling(t, t.Context(), c.change, client)
+			out, errOut, err := labelling(t.Context(), t, c.change, client)
 			code := 0
 			var exit *ExitError
 			if errors.As(err, &exit) {
@@ -322,7 +322,7 @@ func TestNodesLabelDryRun(t *testing.T) {
 		}
 		return true, &corev1.Node{}, nil
 	})
-	out, _, err := labelling(t, t.Context(), func(o *NodesLabelOptions) { o.DryRun = true }, client)
+	out, _, err := labelling(t.Context(), t, func(o *NodesLabelOptions) { o.DryRun = true }, client)
 	if err != nil || patched != 2 || !strings.Contains(out, "node/lacks labeled nvidia.com/gpu.present=true (dry run)\n") {
 		t.Errorf("%v, %d patches, %q", err, patched, out)
 	}
@@ -362,7 +362,7 @@ func TestNodesLabelFailures(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			client := labelNodes()
 			failing(client, c.fail)
-			_, _, err := labelling(t, t.Context(), yes, client)
+			_, _, err := labelling(t.Context(), t, yes, client)
 			if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
 				t.Errorf("error %v", err)
 			}
@@ -381,7 +381,7 @@ func TestNodesLabelFailures(t *testing.T) {
 			cancel()
 			return ctx.Err()
 		})
-		_, _, err := labelling(t, ctx, yes, client)
+		_, _, err := labelling(ctx, t, yes, client)
 		var exit *ExitError
 		if !errors.As(err, &exit) || exit.Code != ExitInterrupted || !strings.Contains(err.Error(), "after 1 of 2 nodes") {
 			t.Errorf("error %v", err)
@@ -392,7 +392,7 @@ func TestNodesLabelFailures(t *testing.T) {
 		reader, writer := net.Pipe()
 		defer writer.Close()
 		client := labelNodes()
-		_, _, err := labelling(t, ctx, func(o *NodesLabelOptions) {
+		_, _, err := labelling(ctx, t, func(o *NodesLabelOptions) {
 			o.In, o.interactive = readerFunc(func(b []byte) (int, error) { cancel(); return reader.Read(b) }), true
 		}, client)
 		var exit *ExitError

@@ -72,9 +72,9 @@ func (s *nodesScreen) title(n *nodesReport) {
 	if n.GPUNodes > 0 {
 		unit := ""
 		if slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.MIGStrategy != "" || n.Sharing != "" }) {
-			unit = " (whole, shared or MIG instances)"
+			unit = " or shares of them"
 		}
-		text += fmt.Sprintf(": %s of %s for pods%s", report.Count(uint64(n.GPUsAllocatable)), amount(int(n.GPUsCapacity), "GPU"), unit)
+		text += fmt.Sprintf(": %s of %s%s for pods", report.Count(uint64(n.GPUsAllocatable)), amount(int(n.GPUsCapacity), "GPU"), unit)
 		if slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.GPUsHeld != nil }) {
 			text += fmt.Sprintf(", %s held", report.Count(uint64(n.GPUsHeld)))
 		}
