@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,6 +153,41 @@ func TestJSONAndYAMLHoldTheSame(t *testing.T) {
 	}
 	if diff := cmp.Diff(sample(), &back); diff != "" {
 		t.Errorf("YAML does not read back:\n%s", diff)
+	}
+}
+
+// TestYAMLIsTheSameDocument: read without the schema, both forms hold the same
+// names and values, numbers at the edge of what they can carry included.
+func TestYAMLIsTheSameDocument(t *testing.T) {
+	b := sample()
+	b.Request.Seed = math.MaxUint64
+	b.Client.Response.MaxUS = 1e21
+	b.Client.Response.MinUS = 1.0 / 3
+	b.Target.Context = "yes" // a boolean to careless writers of YAML
+	b.Target.Model = "0123"
+	var j, y bytes.Buffer
+	if err := JSON(&j, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := YAML(&y, b); err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := yaml.YAMLToJSONStrict(y.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(text []byte) (v any) {
+		d := json.NewDecoder(bytes.NewReader(text))
+		if err := d.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	if diff := cmp.Diff(read(j.Bytes()), read(asJSON)); diff != "" {
+		t.Errorf("JSON and YAML differ:\n%s", diff)
+	}
+	if !bytes.Contains(y.Bytes(), []byte("seed: 18446744073709551615")) {
+		t.Error("the seed lost digits on the way to YAML")
 	}
 }
 
