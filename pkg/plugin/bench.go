@@ -82,7 +82,7 @@ func NewBenchOptions(streams genericiooptions.IOStreams) *BenchOptions {
 		InputData:      "random",
 		StringLength:   16,
 		Seed:           1,
-		StackNamespace: "monitoring",
+		StackNamespace: defaultStackNamespace,
 		MaxErrorRate:   "1%",
 		Output:         "text",
 	}

@@ -47,7 +47,7 @@ func sample() *Bench {
 			{UUID: "GPU-11111111-2222-3333-4444-555555555555", Index: "0", Product: "NVIDIA A100-SXM4-40GB", Node: "gpu-node-1", Samples: 30, UtilizationAverage: value(0.731), UtilizationPeak: value(0.98), MemoryUsedBytes: value(7.3e9), MemoryTotalBytes: value(42.9e9), PowerAverageW: value(231), PowerPeakW: value(390), TemperaturePeakC: value(71), EnergyJ: value(6930), EnergyPerInference: value(0.462)},
 			{UUID: "GPU-66666666-2222-3333-4444-555555555555", Samples: 1, Insufficient: true}},
 			Gaps: []string{"no answer from pod dcgm-exporter-x for 4 s"}},
-		Grafana: &Grafana{AnnotationID: 7, URL: "http://localhost:3000/d/triton-latency?from=1&to=2", Reach: "kubectl -n monitoring port-forward svc/prom-operator-grafana 3000:80"},
+		Grafana: &Grafana{AnnotationID: 7, URL: "http://localhost:3000/d/triton-latency?from=1&to=2", Reach: "kubectl triton observe open --from 1793534385000 --to 1793534445000"},
 		Missing: []Missing{{Part: "Grafana annotation", Why: "Grafana does not accept the login", Fix: "--grafana-token-file"}},
 		Notes:   []string{"other clients sent 12 requests to the same pods during the test; the server's means include them"},
 	}
