@@ -28,7 +28,7 @@ const (
 type marker struct {
 	client  *grafana.Client
 	baseURL string
-	reach   string
+	open    string // the command that opens it; empty outside the cluster
 	tags    []string
 	text    string
 
@@ -70,7 +70,7 @@ func newMarker(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *B
 	return &marker{
 		client:  client,
 		baseURL: grafanaLocalURL,
-		reach:   fmt.Sprintf("kubectl -n %s port-forward svc/%s 3000:%s", svc.namespace, svc.name, svc.port),
+		open:    openGrafanaCommand(o.StackNamespace, svc.name),
 	}, nil
 }
 
@@ -114,6 +114,19 @@ func (m *marker) stop(ctx context.Context, begin, end time.Time, summary string)
 	return nil
 }
 
+// openGrafanaCommand names the Service only where "observe open" would have to
+// ask which one is meant.
+func openGrafanaCommand(namespace, service string) string {
+	command := "kubectl triton observe open"
+	if namespace != defaultStackNamespace {
+		command += " --stack-namespace " + namespace
+	}
+	if service != "prom-operator-grafana" {
+		command += " --service " + service
+	}
+	return command
+}
+
 // forgotten tells whether Grafana no longer has the annotation of the start: by
 // default its database goes with its pod. A new database gives ids from 1 again,
 // so the id alone could lead to somebody else's annotation. Without an answer
@@ -128,8 +141,11 @@ func (m *marker) forgotten(ctx context.Context, begin, end time.Time) bool {
 // link is the address of the first of the project's dashboards that Grafana
 // has, else of its Explore view, over the time of the test.
 func (m *marker) link(ctx context.Context, begin, end time.Time) *report.Grafana {
-	g := &report.Grafana{AnnotationID: m.id, Tags: m.tags, Reach: m.reach}
 	from, to := begin.Add(-15*time.Second), end.Add(15*time.Second)
+	g := &report.Grafana{AnnotationID: m.id, Tags: m.tags}
+	if m.open != "" {
+		g.Reach = fmt.Sprintf("%s --from %d --to %d", m.open, from.UnixMilli(), to.UnixMilli())
+	}
 	ctx, cancel := context.WithTimeout(ctx, grafanaTimeout)
 	defer cancel()
 	for _, uid := range projectDashboards() {

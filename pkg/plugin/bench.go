@@ -82,7 +82,7 @@ func NewBenchOptions(streams genericiooptions.IOStreams) *BenchOptions {
 		InputData:      "random",
 		StringLength:   16,
 		Seed:           1,
-		StackNamespace: "monitoring",
+		StackNamespace: defaultStackNamespace,
 		MaxErrorRate:   "1%",
 		Output:         "text",
 	}
@@ -108,14 +108,15 @@ pods' own metrics, and says what is missing.
 
 Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 --max-error-rate, 130 interrupted.`,
-		Example: `  # the only model, 8 requests in flight for 30 seconds
-  kubectl triton bench
+		Example: `  # 8 requests in flight for 30 seconds; the only model need not be named
+  kubectl triton bench resnet50
 
   # 200 requests per second at Poisson intervals for 2 minutes
   kubectl triton bench resnet50 --rate 200 --arrival poisson --duration 2m
 
-  # exactly 1000 requests of batch 4, a variable dimension set, result as JSON
-  kubectl triton bench bert --requests 1000 --batch-size 4 --shape input_ids:128 -o json`,
+  # exactly 1000 requests of batch 4, variable dimensions set, result as JSON
+  kubectl triton bench bert --requests 1000 --batch-size 4 -o json \
+    --shape input_ids:128 --shape attention_mask:128`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.Complete(cmd, args); err != nil {

@@ -207,7 +207,8 @@ func (w *gpuWatch) fromPrometheus(ctx context.Context, begin, end time.Time) (me
 	}
 	window, err := w.prometheus.GPUWindow(ctx, w.selector, begin, end)
 	if err == nil && len(window.GPUs) == 0 {
-		err = errors.New(strings.Join(append([]string{"Prometheus has no GPU series for the test's window"}, window.Gaps...), "; "))
+		err = fmt.Errorf("Prometheus has no GPU sample of the test, whose %s may lie between two scrapes (a longer --duration tells): %s", //nolint:staticcheck // a product's name
+			report.Seconds(end.Sub(begin).Seconds()), strings.Join(window.Gaps, "; "))
 	}
 	return window, err
 }

@@ -42,7 +42,7 @@ func NewObserveOpenOptions(streams genericiooptions.IOStreams) *ObserveOpenOptio
 		IOStreams:      streams,
 		Config:         genericclioptions.NewConfigFlags(true),
 		Target:         "grafana",
-		StackNamespace: "monitoring",
+		StackNamespace: defaultStackNamespace,
 		Transport:      string(portforward.TransportSPDY),
 		Timeout:        time.Minute,
 		From:           "15m",

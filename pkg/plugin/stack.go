@@ -14,6 +14,8 @@ import (
 	"github.com/kubectl-triton/kubectl-triton/pkg/grafana"
 )
 
+const defaultStackNamespace = "monitoring"
+
 // stackService is one Service of the observability stack.
 type stackService struct {
 	namespace, name, port string

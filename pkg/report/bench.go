@@ -237,8 +237,8 @@ type GPUDevice struct {
 	EnergyPerInference *float64 `json:"energy_per_inference_j,omitempty"`
 }
 
-// Grafana is where the test can be seen. Reach is the command that makes URL
-// work when Grafana has no address of its own.
+// Grafana is where the test can be seen. Reach is the command that opens it
+// there, for a Grafana in the cluster that no address leads to yet.
 type Grafana struct {
 	AnnotationID int64    `json:"annotation_id,omitempty"`
 	Tags         []string `json:"tags,omitempty"`

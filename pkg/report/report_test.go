@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +47,7 @@ func sample() *Bench {
 			{UUID: "GPU-11111111-2222-3333-4444-555555555555", Index: "0", Product: "NVIDIA A100-SXM4-40GB", Node: "gpu-node-1", Samples: 30, UtilizationAverage: value(0.731), UtilizationPeak: value(0.98), MemoryUsedBytes: value(7.3e9), MemoryTotalBytes: value(42.9e9), PowerAverageW: value(231), PowerPeakW: value(390), TemperaturePeakC: value(71), EnergyJ: value(6930), EnergyPerInference: value(0.462)},
 			{UUID: "GPU-66666666-2222-3333-4444-555555555555", Samples: 1, Insufficient: true}},
 			Gaps: []string{"no answer from pod dcgm-exporter-x for 4 s"}},
-		Grafana: &Grafana{AnnotationID: 7, URL: "http://localhost:3000/d/triton-latency?from=1&to=2", Reach: "kubectl -n monitoring port-forward svc/prom-operator-grafana 3000:80"},
+		Grafana: &Grafana{AnnotationID: 7, URL: "http://localhost:3000/d/triton-latency?from=1&to=2", Reach: "kubectl triton observe open --from 1793534385000 --to 1793534445000"},
 		Missing: []Missing{{Part: "Grafana annotation", Why: "Grafana does not accept the login", Fix: "--grafana-token-file"}},
 		Notes:   []string{"other clients sent 12 requests to the same pods during the test; the server's means include them"},
 	}
@@ -152,6 +153,41 @@ func TestJSONAndYAMLHoldTheSame(t *testing.T) {
 	}
 	if diff := cmp.Diff(sample(), &back); diff != "" {
 		t.Errorf("YAML does not read back:\n%s", diff)
+	}
+}
+
+// TestYAMLIsTheSameDocument: read without the schema, both forms hold the same
+// names and values, numbers at the edge of what they can carry included.
+func TestYAMLIsTheSameDocument(t *testing.T) {
+	b := sample()
+	b.Request.Seed = math.MaxUint64
+	b.Client.Response.MaxUS = 1e21
+	b.Client.Response.MinUS = 1.0 / 3
+	b.Target.Context = "yes" // a boolean to careless writers of YAML
+	b.Target.Model = "0123"
+	var j, y bytes.Buffer
+	if err := JSON(&j, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := YAML(&y, b); err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := yaml.YAMLToJSONStrict(y.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(text []byte) (v any) {
+		d := json.NewDecoder(bytes.NewReader(text))
+		if err := d.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	if diff := cmp.Diff(read(j.Bytes()), read(asJSON)); diff != "" {
+		t.Errorf("JSON and YAML differ:\n%s", diff)
+	}
+	if !bytes.Contains(y.Bytes(), []byte("seed: 18446744073709551615")) {
+		t.Error("the seed lost digits on the way to YAML")
 	}
 }
 

@@ -176,7 +176,7 @@ func (s *screen) closing(b *Bench) {
 		s.section("Grafana", "")
 		s.line("  %s", g.URL)
 		if g.Reach != "" {
-			s.line("  %s", s.label.Render("reach it by: ")+g.Reach)
+			s.line("  %s", s.label.Render("open it: ")+g.Reach)
 		}
 	}
 	if len(b.Missing) > 0 {

@@ -442,6 +442,12 @@ func TestOpenDashboards(t *testing.T) {
 
 func grafanaCall(t *testing.T, host, method, path string, body any) int {
 	t.Helper()
+	user, password := grafanaLogin(t)
+	return grafanaCallAs(t, [2]string{user, password}, host, method, path, body)
+}
+
+func grafanaCallAs(t *testing.T, login [2]string, host, method, path string, body any) int {
+	t.Helper()
 	text, err := json.Marshal(body)
 	if err != nil {
 		t.Fatal(err)
@@ -450,7 +456,7 @@ func grafanaCall(t *testing.T, host, method, path string, body any) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth(grafanaLogin(t))
+	req.SetBasicAuth(login[0], login[1])
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -493,7 +499,7 @@ func TestOpenTheBrowser(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		cmd := command(ctx, "kubectl-triton", env, append([]string{"observe", "open", "--port", "0"}, args...)...)
-		keys, screen := terminal(t, cmd, 80)
+		keys, screen := terminal(t, cmd, 80, darkBackground)
 		eventually(t, 30*time.Second, "the end of the beginning", func() bool { return strings.Contains(screen.String(), "until Ctrl-C") })
 		if len(args) == 0 {
 			eventually(t, 10*time.Second, "the browser", func() bool { _, err := os.Stat(record); return err == nil })

@@ -25,7 +25,7 @@ func TestTextOnAPipe(t *testing.T) {
 	for _, want := range []string{
 		"Triton load test: queueing v1 at triton/triton-infer", "API server port-forward (SPDY), 1 of 1 ready pods",
 		"queue-bound", "p50", "p99.9", "response", "service", "req/s", "infer/s", "queue", "compute infer", "network, tunnel",
-		"utilisation", "memory", "power", "per inference", "Grafana", "from", "kubectl -n monitoring port-forward",
+		"utilisation", "memory", "power", "per inference", "Grafana", "from", "kubectl triton observe open --from ",
 	} {
 		if !strings.Contains(o.stdout, want) {
 			t.Errorf("%q is not in the report", want)
