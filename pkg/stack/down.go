@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,7 +45,7 @@ func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, e
 		return nil, err
 	}
 	for _, chart := range []Chart{DCGMExporterChart(), PrometheusStackChart()} {
-		release, err := releases.Get(chart.Release)
+		release, err := releases.Get(ctx, chart.Release)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +170,7 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 	for range r.Releases {
 		all = append(all, <-failed)
 	}
-	return errors.Join(all...)
+	return join(len(all), all...)
 }
 
 // awaitGone waits until the pods of a release, those that the operator made

@@ -72,7 +72,7 @@ func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := releases.Get(PrometheusStackChart().Release)
+	own, err := releases.Get(ctx, PrometheusStackChart().Release)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ func (p *Plan) adopt(c *Component, release *ReleasePlan) {
 func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases, monitors *Monitors) error {
 	chart := DCGMExporterChart()
 	p.Exporter.Name = "dcgm-exporter"
-	own, err := releases.Get(chart.Release)
+	own, err := releases.Get(ctx, chart.Release)
 	if err != nil {
 		return err
 	}

@@ -76,8 +76,8 @@ func (c *Client) Releases(namespace string) (*Releases, error) {
 }
 
 // Get returns the newest revision of a release; nil when there is none.
-func (r *Releases) Get(name string) (*Release, error) {
-	record, err := r.config.Releases.Last(name)
+func (r *Releases) Get(ctx context.Context, name string) (*Release, error) {
+	record, err := within(ctx, func() (*release.Release, error) { return r.config.Releases.Last(name) })
 	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return nil, nil
 	}
@@ -195,20 +195,13 @@ const hookTimeout = 5 * time.Minute
 // Uninstall removes a release and everything in its manifest, but for what
 // the chart says to keep.
 func (r *Releases) Uninstall(ctx context.Context, rel *Release) error {
-	done := make(chan error, 1)
-	go func() {
+	_, err := within(ctx, func() (*release.UninstallReleaseResponse, error) {
 		uninstall := action.NewUninstall(r.config)
 		uninstall.Timeout = hookTimeout
-		_, err := uninstall.Run(rel.Name)
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("the Helm release %s in namespace %s could not be removed: %w; try again, or look at it with 'helm -n %s status %s'", rel.Name, r.namespace, err, r.namespace, rel.Name)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		return uninstall.Run(rel.Name)
+	})
+	if err != nil {
+		return fmt.Errorf("the Helm release %s in namespace %s could not be removed: %w; try again, or look at it with 'helm -n %s status %s'", rel.Name, r.namespace, err, r.namespace, rel.Name)
 	}
+	return nil
 }

@@ -43,7 +43,7 @@ func (p *ReleasePlan) chart() string {
 func (r *Releases) Plan(ctx context.Context, name string, p *Package, values Values) (*ReleasePlan, error) {
 	plan := &ReleasePlan{Name: name, Package: p, Values: values, Verb: Create}
 	var err error
-	if plan.Release, err = r.Get(name); err != nil {
+	if plan.Release, err = r.Get(ctx, name); err != nil {
 		return nil, err
 	}
 	if plan.rendering, err = r.render(ctx, p, values, name, plan.Release != nil); err != nil {
