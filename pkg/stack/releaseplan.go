@@ -136,6 +136,8 @@ func kept(o *unstructured.Unstructured) bool {
 func (r *Releases) judge(plan *ReleasePlan) (Verb, string) {
 	rel := plan.Release
 	switch {
+	case !rel.Own:
+		return Update, "it is taken over"
 	case !rel.Deployed():
 		return Update, "its last operation ended as " + rel.Status
 	case rel.Chart != plan.Package.Chart.Name || rel.ChartVersion != plan.Package.chart.Metadata.Version:
