@@ -66,3 +66,11 @@ func sortObjects(objects []*unstructured.Unstructured) {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), compareRefs(RefOf(a), RefOf(b)))
 	})
 }
+
+// counted is a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -65,7 +65,7 @@ func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, m
 			}
 		}
 		p.objects = append(p.objects, part.objects...)
-		*part.component = Component{Name: part.name, Verb: summarise(changes), Changes: changes, Note: fmt.Sprintf("%d objects", len(part.objects))}
+		*part.component = Component{Name: part.name, Verb: summarise(changes), Changes: changes, Note: counted(len(part.objects), "object")}
 	}
 	return nil
 }
