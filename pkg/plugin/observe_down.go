@@ -105,6 +105,7 @@ func (o *ObserveDownOptions) Run(ctx context.Context) error {
 	defer progress.done()
 	d := &removal{options: o, cluster: c, progress: progress}
 	r, err := d.run(bounded)
+	err = c.advise(err)
 	progress.done()
 	switch {
 	case err != nil && ctx.Err() != nil:
