@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"helm.sh/helm/v3/pkg/action"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -35,6 +36,8 @@ type Client struct {
 	discovery  discovery.CachedDiscoveryInterface
 	mapper     *restmapper.DeferredDiscoveryRESTMapper
 	loader     clientcmd.ClientConfig
+	// records opens Helm's records in a namespace.
+	records func(namespace string) (*action.Configuration, error)
 }
 
 // NewClient makes a Client of the cluster that config leads to; loader gives
@@ -54,10 +57,12 @@ func NewClient(config *rest.Config, loader clientcmd.ClientConfig) (*Client, err
 	}
 	// Discovery in memory only: a cache on disk may lack CRDs that are there by now.
 	disc := memcache.NewMemCacheClient(typed.Discovery())
-	return &Client{
+	c := &Client{
 		rest: config, kubernetes: typed, dynamic: dyn, discovery: disc, loader: loader,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(disc),
-	}, nil
+	}
+	c.records = c.helmRecords
+	return c, nil
 }
 
 // Kubernetes is the typed client.

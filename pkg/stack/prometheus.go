@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -118,14 +118,12 @@ func newPrometheus(o *unstructured.Unstructured) (*Prometheus, error) {
 		Storage                                                      *struct {
 			VolumeClaimTemplate struct {
 				Spec struct {
-					// A size may be written as a number too.
-					Resources struct{ Requests map[string]any }
+					Resources struct{ Requests corev1.ResourceList }
 				}
 			}
 		}
 	}
-	raw, _, _ := unstructured.NestedMap(o.Object, "spec")
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &spec); err != nil {
+	if err := readSpec(o, &spec); err != nil {
 		return nil, fmt.Errorf("the Prometheus %s/%s can't be read: %w", o.GetNamespace(), o.GetName(), err)
 	}
 	p := &Prometheus{
@@ -138,8 +136,8 @@ func newPrometheus(o *unstructured.Unstructured) (*Prometheus, error) {
 		},
 	}
 	if spec.Storage != nil {
-		if size := spec.Storage.VolumeClaimTemplate.Spec.Resources.Requests["storage"]; size != nil {
-			p.Storage = fmt.Sprint(size)
+		if size, ok := spec.Storage.VolumeClaimTemplate.Spec.Resources.Requests[corev1.ResourceStorage]; ok {
+			p.Storage = size.String()
 		}
 	}
 	p.release = helmRelease(o)
@@ -217,7 +215,7 @@ func satisfy(s *metav1.LabelSelector) (map[string]string, error) {
 		set[k] = v
 	}
 	for _, e := range s.MatchExpressions {
-		if _, fixed := s.MatchLabels[e.Key]; fixed {
+		if value, there := set[e.Key]; there && fits(s, e.Key, value) {
 			continue
 		}
 		// The first value that suits all that is said about the key.

@@ -68,11 +68,16 @@ type Releases struct {
 
 // Releases opens Helm's records in a namespace.
 func (c *Client) Releases(namespace string) (*Releases, error) {
-	config := new(action.Configuration)
-	if err := config.Init(getter{c, namespace}, namespace, "secret", func(string, ...any) {}); err != nil {
+	config, err := c.records(namespace)
+	if err != nil {
 		return nil, fmt.Errorf("cannot open Helm's records in namespace %s: %w", namespace, err)
 	}
 	return &Releases{client: c, namespace: namespace, config: config}, nil
+}
+
+func (c *Client) helmRecords(namespace string) (*action.Configuration, error) {
+	config := new(action.Configuration)
+	return config, config.Init(getter{c, namespace}, namespace, "secret", func(string, ...any) {})
 }
 
 // Get returns the newest revision of a release; nil when there is none.
