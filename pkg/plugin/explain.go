@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/stack"
 )
 
 // explainConfig turns a kubeconfig error into a sentence with the next step.
@@ -22,13 +25,23 @@ func explainConfig(err error) error {
 // explain turns an error of a Kubernetes API call into a sentence: what could
 // not be done, why, and what to try next. doing completes "could not …".
 func (c *cluster) explain(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	return &explained{c.sentence(err, doing)}
+}
+
+// explained is an error that says what to try next.
+type explained struct{ error }
+
+func (e *explained) Unwrap() error { return e.error }
+
+func (c *cluster) sentence(err error, doing string) error {
 	server := c.rest.Host
 	var unreachable *url.Error
 	var dns *net.DNSError
 	var op *net.OpError
 	switch {
-	case err == nil:
-		return nil
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("could not %s: the cluster does not allow it: %s; ask for a Role that grants it, and see what is granted with 'kubectl auth can-i --list'", doing, apiMessage(err))
 	case apierrors.IsUnauthorized(err):
@@ -41,6 +54,44 @@ func (c *cluster) explain(err error, doing string) error {
 		return fmt.Errorf("could not %s: %w", doing, err)
 	}
 }
+
+// advise adds to an error of pkg/stack, which says what could not be done, why
+// the API server didn't and what to try next. Errors that aren't the API
+// server's stay as they are: those of charts say their own next step.
+func (c *cluster) advise(err error) error {
+	var done *explained
+	var usage *ExitError
+	var charts *stack.UnreachableError
+	if err == nil || errors.As(err, &done) || errors.As(err, &usage) || errors.As(err, &charts) {
+		return err
+	}
+	const granted = "ask for a Role that grants it, and see what is granted with 'kubectl auth can-i --list'"
+	const network = "check the network or VPN and 'kubectl cluster-info'"
+	var request *url.Error
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%w; %s", err, granted)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("%w: the API server at %s does not accept these credentials; log in again or choose another --context", err, c.rest.Host)
+	case errors.As(err, &request) && strings.HasPrefix(request.URL, c.rest.Host):
+		why := fmt.Sprintf("the API server at %s can't be reached: %v", c.rest.Host, request.Err)
+		if request.Timeout() {
+			why = fmt.Sprintf("the API server at %s did not answer in time", c.rest.Host)
+		}
+		// The library's text repeats the address of the request.
+		return &advised{strings.Replace(err.Error(), request.Error(), why, 1) + "; " + network, err}
+	}
+	return err
+}
+
+// advised is an error in better words.
+type advised struct {
+	text  string
+	cause error
+}
+
+func (e *advised) Error() string { return e.text }
+func (e *advised) Unwrap() error { return e.cause }
 
 // apiMessage is the server's own sentence, without the client's wrapping.
 func apiMessage(err error) string {

@@ -105,6 +105,7 @@ func (o *ObserveDownOptions) Run(ctx context.Context) error {
 	defer progress.done()
 	d := &removal{options: o, cluster: c, progress: progress}
 	r, err := d.run(bounded)
+	err = c.advise(err)
 	progress.done()
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -149,13 +150,7 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 		}
 	}
 	if !plan.Empty() {
-		_, release, err := client.Lock(ctx, o.StackNamespace)
-		if err != nil {
-			return nil, err
-		}
-		err = client.Remove(ctx, plan, d.progress.report)
-		release()
-		if err != nil {
+		if err := d.remove(ctx, client, plan); err != nil {
 			return nil, err
 		}
 	}
@@ -174,6 +169,18 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 		r.Notes = append(r.Notes, fmt.Sprintf("namespace %s stays: %s is in it", o.StackNamespace, left))
 	}
 	return r, nil
+}
+
+// remove carries the plan out under the lock that keeps others away.
+func (d *removal) remove(ctx context.Context, client *stack.Client, plan *stack.Removal) error {
+	if !plan.NamespaceMissing {
+		_, release, err := client.Lock(ctx, plan.Namespace)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	return client.Remove(ctx, plan, d.progress.report)
 }
 
 // confirm asks before anything is purged that others may lose.

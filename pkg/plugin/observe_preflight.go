@@ -68,7 +68,11 @@ func (c *cluster) preflight(ctx context.Context, namespace string, needed []perm
 	return nil
 }
 
+// checkVersion asks the API server for its version: the first question of each
+// command, so that one that is away or silent is found out at once.
 func (c *cluster) checkVersion(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
 	// The discovery client takes no context of its own.
 	type answer struct {
 		version string

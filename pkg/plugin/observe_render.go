@@ -64,6 +64,9 @@ func (o *ObserveRenderOptions) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkVersion(ctx); err != nil {
+		return err
+	}
 	survey, err := o.survey(ctx, c)
 	if err != nil {
 		return err
@@ -74,7 +77,7 @@ func (o *ObserveRenderOptions) Run(ctx context.Context) error {
 	}
 	plan, err := client.Plan(ctx, o.wish(survey))
 	if err != nil {
-		return err
+		return c.advise(err)
 	}
 	if o.Output == "values" {
 		return o.printValues(plan)

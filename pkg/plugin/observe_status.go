@@ -145,6 +145,9 @@ func (o *ObserveStatusOptions) Run(ctx context.Context) error {
 func (o *ObserveStatusOptions) look(ctx context.Context, c *cluster) (*report.Stack, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	if err := c.checkVersion(ctx); err != nil {
+		return nil, err
+	}
 	survey, err := o.survey(ctx, c)
 	if err != nil {
 		return nil, err
@@ -157,7 +160,7 @@ func (o *ObserveStatusOptions) look(ctx context.Context, c *cluster) (*report.St
 	wish.AsInstalled = true
 	plan, err := client.Plan(ctx, wish)
 	if err != nil {
-		return nil, err
+		return nil, c.advise(err)
 	}
 	dialer, err := portforward.New(portforward.Config{REST: c.rest, Client: c.client, Transport: portforward.TransportSPDY})
 	if err != nil {

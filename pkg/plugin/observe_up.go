@@ -113,6 +113,7 @@ func (o *ObserveUpOptions) Run(ctx context.Context) error {
 	up := &installation{options: o, cluster: c, progress: newStackProgress(o.ErrOut)}
 	defer up.progress.done()
 	result, err := up.run(bounded)
+	err = c.advise(err)
 	up.progress.done()
 	if err != nil {
 		switch {

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -54,7 +53,7 @@ func (c *Client) Apply(ctx context.Context, p *Plan, report Report) error {
 	for range parts {
 		all = append(all, <-failed)
 	}
-	return errors.Join(all...)
+	return join(len(all), all...)
 }
 
 func (p *Plan) step(ctx context.Context, report Report, c *Component, run func(context.Context) error) error {

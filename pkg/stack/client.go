@@ -2,10 +2,11 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
+	"time"
 
+	"helm.sh/helm/v3/pkg/action"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -19,8 +20,13 @@ import (
 	memcache "k8s.io/client-go/discovery/cached/memory"
 )
 
-// requestsAtOnce is how many objects are looked at side by side.
-const requestsAtOnce = 16
+const (
+	// requestsAtOnce is how many objects are looked at side by side.
+	requestsAtOnce = 16
+	// requestTimeout bounds one request. Helm and discovery know no context:
+	// without it a server that went silent would hold them for ever.
+	requestTimeout = 30 * time.Second
+)
 
 // Client reaches one cluster for everything this package does.
 type Client struct {
@@ -30,6 +36,8 @@ type Client struct {
 	discovery  discovery.CachedDiscoveryInterface
 	mapper     *restmapper.DeferredDiscoveryRESTMapper
 	loader     clientcmd.ClientConfig
+	// records opens Helm's records in a namespace.
+	records func(namespace string) (*action.Configuration, error)
 }
 
 // NewClient makes a Client of the cluster that config leads to; loader gives
@@ -38,6 +46,7 @@ func NewClient(config *rest.Config, loader clientcmd.ClientConfig) (*Client, err
 	config = rest.CopyConfig(config)
 	// A plan asks for each object of two charts.
 	config.QPS, config.Burst = 200, 400
+	config.Timeout = requestTimeout
 	typed, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client of the API server: %w", err)
@@ -48,10 +57,12 @@ func NewClient(config *rest.Config, loader clientcmd.ClientConfig) (*Client, err
 	}
 	// Discovery in memory only: a cache on disk may lack CRDs that are there by now.
 	disc := memcache.NewMemCacheClient(typed.Discovery())
-	return &Client{
+	c := &Client{
 		rest: config, kubernetes: typed, dynamic: dyn, discovery: disc, loader: loader,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(disc),
-	}, nil
+	}
+	c.records = c.helmRecords
+	return c, nil
 }
 
 // Kubernetes is the typed client.
@@ -115,8 +126,29 @@ func (l inNamespace) Namespace() (string, bool, error) { return l.namespace, tru
 // missing says that an object, or its whole kind, is not there.
 func missing(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
 
-// each runs f for all items, some at once, and joins the errors; it stops
-// starting new ones when ctx ends.
+// within is f's answer, or ctx's error if that comes first: f itself takes no
+// context and goes on until its request times out.
+func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		value, err := f()
+		got <- answer{value, err}
+	}()
+	select {
+	case a := <-got:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// each runs f for all items, some at once, and gives what failed as one error;
+// it stops starting new ones when ctx ends.
 func each[T any](ctx context.Context, items []T, f func(context.Context, int, T) error) error {
 	var (
 		wg     sync.WaitGroup
@@ -136,5 +168,5 @@ func each[T any](ctx context.Context, items []T, f func(context.Context, int, T)
 		})
 	}
 	wg.Wait()
-	return errors.Join(failed...)
+	return join(1, failed...)
 }

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,18 +110,20 @@ func established(o *unstructured.Unstructured) bool {
 	return false
 }
 
-// StackCRDs are the CRDs of prometheus-operator that the cluster has, with the
-// version that each tells.
-func (c *Client) StackCRDs(ctx context.Context) (map[string]string, error) {
+// ownCRDs are the names of prometheus-operator's CRDs that this plugin created
+// or brought up to date; those that it found are none of its business.
+func (c *Client) ownCRDs(ctx context.Context) ([]string, error) {
 	list, err := c.dynamic.Resource(crds).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("could not list the cluster's CRDs: %w", err)
 	}
-	found := map[string]string{}
+	var own []string
 	for i := range list.Items {
-		if o := &list.Items[i]; strings.HasSuffix(o.GetName(), "."+monitoringGroup) {
-			found[o.GetName()] = o.GetAnnotations()[operatorVersion]
+		o := &list.Items[i]
+		applied := slices.ContainsFunc(o.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool { return f.Manager == fieldManager })
+		if applied && strings.HasSuffix(o.GetName(), "."+monitoringGroup) {
+			own = append(own, o.GetName())
 		}
 	}
-	return found, nil
+	return own, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -51,6 +52,8 @@ func lines(o *unstructured.Unstructured) []string {
 // masked is a Secret whose values are replaced by their sizes.
 func masked(o *unstructured.Unstructured) *unstructured.Unstructured {
 	o = o.DeepCopy()
+	// kubectl's copy of what was applied holds the values too.
+	unstructured.RemoveNestedField(o.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 	for _, field := range []string{"data", "stringData"} {
 		values, _, _ := unstructured.NestedMap(o.Object, field)
 		for key, value := range values {

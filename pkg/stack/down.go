@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,8 +23,9 @@ type Removal struct {
 	// Kept are what Helm and the operator leave behind, with what would be lost
 	// by deleting each.
 	Kept []Change
-	// OwnNamespace says that the namespace was made by this plugin.
-	OwnNamespace bool
+	// OwnNamespace says that the namespace was made by this plugin;
+	// NamespaceMissing that there is none, and so no place for a lock.
+	OwnNamespace, NamespaceMissing bool
 }
 
 // Empty says that there is nothing to remove.
@@ -40,13 +40,14 @@ func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, e
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("could not read namespace %s: %w", namespace, err)
 	}
+	r.NamespaceMissing = err != nil
 	r.OwnNamespace = err == nil && ns.Labels[PartOfLabel] == PartOf
 	releases, err := c.Releases(namespace)
 	if err != nil {
 		return nil, err
 	}
 	for _, chart := range []Chart{DCGMExporterChart(), PrometheusStackChart()} {
-		release, err := releases.Get(chart.Release)
+		release, err := releases.Get(ctx, chart.Release)
 		if err != nil {
 			return nil, err
 		}
@@ -76,11 +77,11 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 		return nil, nil
 	}
 	var kept []Change
-	installed, err := c.StackCRDs(ctx)
+	installed, err := c.ownCRDs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for name := range installed {
+	for _, name := range installed {
 		note, err := c.inUse(ctx, name, r)
 		if err != nil {
 			return nil, err
@@ -137,7 +138,7 @@ func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (string, err
 	if total == 0 {
 		return "nobody else has objects of it", nil
 	}
-	return fmt.Sprintf("%d objects of others in %d namespaces would be deleted with it", total, len(namespaces)), nil
+	return fmt.Sprintf("%s of others in %s would be deleted with it", counted(total, "object"), counted(len(namespaces), "namespace")), nil
 }
 
 // Remove carries a removal out: what depends on the releases first. report
@@ -171,7 +172,7 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 	for range r.Releases {
 		all = append(all, <-failed)
 	}
-	return errors.Join(all...)
+	return join(len(all), all...)
 }
 
 // awaitGone waits until the pods of a release, those that the operator made
@@ -203,52 +204,4 @@ func (c *Client) awaitGone(ctx context.Context, namespace, release string) error
 // Purge deletes what a removal kept.
 func (c *Client) Purge(ctx context.Context, kept []Change) error {
 	return each(ctx, kept, func(ctx context.Context, _ int, change Change) error { return c.remove(ctx, change.Ref) })
-}
-
-// RemoveNamespace deletes the stack's namespace if this plugin made it and
-// nothing of anybody's is left in it; else it says what is.
-func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, err error) {
-	if !r.OwnNamespace {
-		return "", nil
-	}
-	contents := []struct {
-		kind     schema.GroupVersionResource
-		ignoring []string
-	}{
-		{schema.GroupVersionResource{Version: "v1", Resource: "pods"}, nil},
-		{schema.GroupVersionResource{Version: "v1", Resource: "services"}, nil},
-		{schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}, nil},
-		{schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, nil},
-		{schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, []string{"kube-root-ca.crt"}},
-		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}, nil},
-		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}, nil},
-		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}, nil},
-	}
-	for _, content := range contents {
-		for {
-			list, err := c.dynamic.Resource(content.kind).Namespace(r.Namespace).List(ctx, metav1.ListOptions{})
-			if err != nil {
-				return "", fmt.Errorf("could not see what is left in namespace %s: %w", r.Namespace, err)
-			}
-			waiting := false
-			for _, o := range list.Items {
-				switch {
-				case slices.Contains(content.ignoring, o.GetName()):
-				case o.GetDeletionTimestamp() != nil || len(o.GetOwnerReferences()) > 0:
-					waiting = true // the garbage collector's
-				default:
-					return fmt.Sprintf("%s %s", strings.TrimSuffix(content.kind.Resource, "s"), o.GetName()), nil
-				}
-			}
-			if !waiting {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return "", ctx.Err()
-			case <-time.After(200 * time.Millisecond):
-			}
-		}
-	}
-	return "", c.remove(ctx, Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace})
 }

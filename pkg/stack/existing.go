@@ -6,9 +6,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -46,8 +44,7 @@ func (c *Client) Monitors(ctx context.Context) (*Monitors, error) {
 		for i := range list.Items {
 			o := &list.Items[i]
 			item := monitorSpec{Ref: RefOf(o), owner: OwnerOf(o), labels: o.GetLabels()}
-			raw, _, _ := unstructured.NestedMap(o.Object, "spec")
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &item.spec); err != nil {
+			if err := readSpec(o, &item.spec); err != nil {
 				continue // one that can't be read isn't scraped either
 			}
 			m.items = append(m.items, item)

@@ -36,21 +36,22 @@ func (c *Client) Lock(ctx context.Context, namespace string) (dead bool, release
 	leases := c.kubernetes.CoordinationV1().Leases(namespace)
 	me := identity()
 	lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		lease, err = leases.Create(ctx, held(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-			Name: leaseName, Namespace: namespace, Labels: map[string]string{ManagedByLabel: ManagedBy, PartOfLabel: PartOf},
-		}}, me), metav1.CreateOptions{})
-	case err == nil:
-		renewed, watchErr := c.renewed(ctx, lease)
+	if err == nil {
+		now, watchErr := c.watchLock(ctx, lease)
 		if watchErr != nil {
 			return false, nil, watchErr
 		}
-		if renewed {
+		switch now {
+		case lockRenewed:
 			return false, nil, &BusyError{Holder: holder(lease), Since: since(lease)}
+		case lockReleased:
+			lease, err = leases.Create(ctx, newLease(namespace, me), metav1.CreateOptions{})
+		case lockDead:
+			dead = true
+			lease, err = leases.Update(ctx, held(lease, me), metav1.UpdateOptions{})
 		}
-		dead = true
-		lease, err = leases.Update(ctx, held(lease, me), metav1.UpdateOptions{})
+	} else if apierrors.IsNotFound(err) {
+		lease, err = leases.Create(ctx, newLease(namespace, me), metav1.CreateOptions{})
 	}
 	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
 		return false, nil, &BusyError{Holder: "another process", Since: time.Now()}
@@ -94,22 +95,43 @@ func (c *Client) Lock(ctx context.Context, namespace string) (dead bool, release
 	}, nil
 }
 
-// renewed says whether a lock's holder lives. The two clocks may differ, so a
-// lock that looks expired is watched for longer than its holder would wait.
-func (c *Client) renewed(ctx context.Context, l *coordinationv1.Lease) (bool, error) {
-	if time.Now().Before(expiry(l)) {
-		return true, nil
+// lockState is what has become of a lock that somebody else took.
+type lockState int
+
+const (
+	lockRenewed  lockState = iota // its holder lives
+	lockReleased                  // its holder gave it back
+	lockDead                      // its holder was killed
+)
+
+// watchLock says whether a lock's holder lives. The two clocks may differ, so a
+// lock that looks expired, or valid for longer than any lock is, is watched for
+// longer than its holder would wait.
+func (c *Client) watchLock(ctx context.Context, l *coordinationv1.Lease) (lockState, error) {
+	if left := time.Until(expiry(l)); left > 0 && left <= leaseDuration {
+		return lockRenewed, nil
 	}
 	select {
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return 0, ctx.Err()
 	case <-time.After(leaseRenewal + 2*time.Second):
 	}
 	current, err := c.kubernetes.CoordinationV1().Leases(l.Namespace).Get(ctx, l.Name, metav1.GetOptions{})
-	if err != nil {
-		return false, fmt.Errorf("could not read the lock again (Lease %s in namespace %s): %w", l.Name, l.Namespace, err)
+	switch {
+	case apierrors.IsNotFound(err):
+		return lockReleased, nil
+	case err != nil:
+		return 0, fmt.Errorf("could not read the lock again (Lease %s in namespace %s): %w", l.Name, l.Namespace, err)
+	case current.ResourceVersion != l.ResourceVersion:
+		return lockRenewed, nil
 	}
-	return current.ResourceVersion != l.ResourceVersion, nil
+	return lockDead, nil
+}
+
+func newLease(namespace, holder string) *coordinationv1.Lease {
+	return held(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Name: leaseName, Namespace: namespace, Labels: map[string]string{ManagedByLabel: ManagedBy, PartOfLabel: PartOf},
+	}}, holder)
 }
 
 func held(l *coordinationv1.Lease, by string) *coordinationv1.Lease {

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -43,7 +42,7 @@ func (c *Client) Monitor(ctx context.Context, p *Prometheus, t Target, interval 
 	}
 	admission, serviceErr := c.Admit(ctx, p, ServiceMonitorKind, t.Namespace)
 	if serviceErr != nil {
-		return nil, errors.Join(err, serviceErr)
+		return nil, join(2, err, serviceErr)
 	}
 	return t.serviceMonitor(admission, interval), nil
 }

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -65,4 +66,26 @@ func sortObjects(objects []*unstructured.Unstructured) {
 	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), compareRefs(RefOf(a), RefOf(b)))
 	})
+}
+
+// readSpec fills a struct, whose fields are called as those of the spec, from
+// an object's. The converter of apimachinery would want a tag on each.
+func readSpec(o *unstructured.Unstructured, into any) error {
+	raw, _, err := unstructured.NestedMap(o.Object, "spec")
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(raw)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
+// counted is a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

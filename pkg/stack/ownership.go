@@ -39,19 +39,13 @@ func (o Owner) String() string {
 // OwnerOf reads the marks that the tools leave on what they make. Argo CD and
 // Flux come before Helm: they use its charts.
 func OwnerOf(o *unstructured.Unstructured) Owner {
-	labels, annotations := o.GetLabels(), o.GetAnnotations()
-	for _, mark := range []struct{ tool, value, namespace string }{
-		{"Argo CD", annotations["argocd.argoproj.io/tracking-id"], ""},
-		{"Argo CD", labels["argocd.argoproj.io/instance"], ""},
-		{"Flux", labels["helm.toolkit.fluxcd.io/name"], labels["helm.toolkit.fluxcd.io/namespace"]},
-		{"Flux", labels["kustomize.toolkit.fluxcd.io/name"], labels["kustomize.toolkit.fluxcd.io/namespace"]},
-		{"Helm", annotations[helmReleaseName], annotations[helmReleaseNamespace]},
-	} {
-		if mark.value != "" {
-			return Owner{Tool: mark.tool, Name: mark.value, Namespace: mark.namespace}
-		}
+	if owner := gitOpsOf(o); owner.Tool != "" {
+		return owner
 	}
-	switch labels[ManagedByLabel] {
+	if release := helmRelease(o); release.Tool != "" {
+		return release
+	}
+	switch o.GetLabels()[ManagedByLabel] {
 	case ManagedBy:
 		return Owner{Tool: ManagedBy}
 	case "Helm":
@@ -60,4 +54,29 @@ func OwnerOf(o *unstructured.Unstructured) Owner {
 		return Owner{Tool: "GitOps"}
 	}
 	return Owner{}
+}
+
+// gitOpsOf reads the marks of Argo CD and Flux alone.
+func gitOpsOf(o *unstructured.Unstructured) Owner {
+	labels, annotations := o.GetLabels(), o.GetAnnotations()
+	for _, mark := range []struct{ tool, value, namespace string }{
+		{"Argo CD", annotations["argocd.argoproj.io/tracking-id"], ""},
+		{"Argo CD", labels["argocd.argoproj.io/instance"], ""},
+		{"Flux", labels["helm.toolkit.fluxcd.io/name"], labels["helm.toolkit.fluxcd.io/namespace"]},
+		{"Flux", labels["kustomize.toolkit.fluxcd.io/name"], labels["kustomize.toolkit.fluxcd.io/namespace"]},
+	} {
+		if mark.value != "" {
+			return Owner{Tool: mark.tool, Name: mark.value, Namespace: mark.namespace}
+		}
+	}
+	return Owner{}
+}
+
+// helmRelease is the release that an object belongs to; nothing when to none.
+func helmRelease(o *unstructured.Unstructured) Owner {
+	annotations := o.GetAnnotations()
+	if annotations[helmReleaseName] == "" {
+		return Owner{}
+	}
+	return Owner{Tool: "Helm", Name: annotations[helmReleaseName], Namespace: annotations[helmReleaseNamespace]}
 }

@@ -1,8 +1,8 @@
 package stack
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,7 +72,7 @@ func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := releases.Get(PrometheusStackChart().Release)
+	own, err := releases.Get(ctx, PrometheusStackChart().Release)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +84,11 @@ func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The exporter's monitor needs what the Prometheus of the first will take.
 	if err := p.planStack(ctx, c, releases, own, manage); err != nil {
 		return nil, err
 	}
-	if err := p.planExporter(ctx, c, releases, monitors); err != nil {
+	if err := p.planExporter(ctx, c, releases); err != nil {
 		return nil, err
 	}
 	if err := p.planObjects(ctx, c, monitors, manage); err != nil {
@@ -100,42 +101,37 @@ func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 // release is this plugin's to manage.
 func (p *Plan) choosePrometheus(found []*Prometheus, own *Release) (manage bool, err error) {
 	name := PrometheusStackChart().Release
-	byRelease := func() *Prometheus {
-		for _, f := range found {
-			if f.Owner == (Owner{Tool: "Helm", Name: name, Namespace: p.Namespace}) {
-				return f
-			}
-		}
-		return nil
-	}
+	var released *Prometheus // the one that the release made
 	names := make([]string, 0, len(found))
 	for _, f := range found {
 		names = append(names, f.String())
+		if f.release == (Owner{Tool: "Helm", Name: name, Namespace: p.Namespace}) {
+			released = f
+		}
 	}
+	kept := own.keptByGitOps() || released != nil && released.Owner.GitOps()
 	p.Stack.Name = "kube-prometheus-stack"
 	switch {
 	case p.Wish.Prometheus != "":
 		i := slices.Index(names, p.Wish.Prometheus)
 		if i < 0 {
-			return false, fmt.Errorf("there is no Prometheus %s; the cluster has: %s", p.Wish.Prometheus, strings.Join(append(names, "")[:max(len(names), 1)], ", "))
+			return false, fmt.Errorf("there is no Prometheus %s; the cluster has %s", p.Wish.Prometheus, cmp.Or(strings.Join(names, ", "), "none"))
 		}
 		p.Prometheus = found[i]
-		if own != nil && own.Own && byRelease() == found[i] {
+		if own != nil && own.Own && !kept && released == found[i] {
 			return true, nil
 		}
-	case own != nil && (own.Own || p.Adopt):
-		if f := byRelease(); f != nil && f.Owner.GitOps() {
-			p.Prometheus = f
-			break
-		}
+	case own != nil && !kept && (own.Own || p.Adopt):
 		p.Prometheus = PlannedPrometheus(p.Namespace, name)
 		return true, nil
-	case own != nil && byRelease() != nil:
-		p.Prometheus = byRelease()
+	case released != nil:
+		p.Prometheus = released
 	case len(found) == 1:
 		p.Prometheus = found[0]
 	case len(found) > 1:
 		return false, fmt.Errorf("the cluster has several Prometheuses; choose the one that is to scrape Triton by --prometheus: %s", strings.Join(names, ", "))
+	case kept:
+		return false, fmt.Errorf("the Helm release %s in namespace %s belongs to a GitOps tool and has no Prometheus; let that tool mend it, or choose another namespace with --stack-namespace", name, p.Namespace)
 	case own != nil:
 		return false, fmt.Errorf("the Helm release %s in namespace %s was made by somebody else and has no Prometheus; take it over with --adopt, or choose another namespace with --stack-namespace", name, p.Namespace)
 	default:
@@ -153,17 +149,17 @@ func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own
 		return nil
 	}
 	if p.AsInstalled {
-		return p.inspect(ctx, &p.Stack, releases, own)
+		if err := p.inspect(ctx, &p.Stack, releases, own); err != nil || own == nil {
+			return err
+		}
+		return p.settlePrometheus(p.Stack.Release)
 	}
 	chart := PrometheusStackChart()
 	pkg, err := p.Source.Load(ctx, chart)
 	if err != nil {
 		return err
 	}
-	var existing Values
-	if own != nil && !own.Own {
-		existing = own.Values()
-	}
+	existing := own.adoptedValues()
 	layers, err := p.prometheusLayers(existing)
 	if err != nil {
 		return err
@@ -173,7 +169,7 @@ func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own
 			return err
 		}
 	}
-	values := Merge(layers...)
+	values := remember(Merge(layers...), existing)
 	crds, err := pkg.CRDsFor(values)
 	if err != nil {
 		return err
@@ -187,14 +183,25 @@ func (p *Plan) planStack(ctx context.Context, c *Client, releases *Releases, own
 		return err
 	}
 	p.adopt(&p.Stack, release)
-	// The user's values may give it another name or other selectors.
-	for _, o := range release.labelled {
-		if o.GetKind() == "Prometheus" {
-			p.Prometheus, err = newPrometheus(o)
+	return p.settlePrometheus(release)
+}
+
+// settlePrometheus replaces the assumed Prometheus by the one that a release
+// has: the user's values may name it otherwise or make it choosy.
+func (p *Plan) settlePrometheus(release *ReleasePlan) error {
+	for _, o := range release.Objects() {
+		if o.GroupVersionKind().Group != monitoringGroup || o.GetKind() != "Prometheus" {
+			continue
+		}
+		planned, err := newPrometheus(o)
+		if err != nil {
 			return err
 		}
+		planned.Owner = Owner{Tool: "Helm", Name: release.Name, Namespace: p.Namespace}
+		p.Prometheus = planned
+		return nil
 	}
-	return errors.New("with these values the chart makes no Prometheus, which everything else needs; leave out what switches it off")
+	return fmt.Errorf("the Helm release %s makes no Prometheus with these values; nothing would scrape Triton. Leave prometheus.enabled on, or use another Prometheus with --prometheus", release.Name)
 }
 
 // inspect is a component as it was installed, or that it wasn't.
@@ -221,14 +228,18 @@ func (p *Plan) adopt(c *Component, release *ReleasePlan) {
 	}
 }
 
-func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases, monitors *Monitors) error {
+func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases) error {
 	chart := DCGMExporterChart()
 	p.Exporter.Name = "dcgm-exporter"
-	own, err := releases.Get(chart.Release)
+	own, err := releases.Get(ctx, chart.Release)
 	if err != nil {
 		return err
 	}
 	switch {
+	case own.keptByGitOps():
+		p.Exporter.Verb = Reuse
+		p.Exporter.Note = fmt.Sprintf("the Helm release %s, which a GitOps tool keeps", own.Name)
+		return nil
 	case own != nil && !own.Own && !p.Adopt:
 		p.Exporter.Verb = Reuse
 		p.Exporter.Note = fmt.Sprintf("the Helm release %s, made by somebody else; --adopt takes it over", own.Name)
@@ -258,21 +269,18 @@ func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases, 
 			return err
 		}
 	}
-	var existing Values
-	if own != nil && !own.Own {
-		existing = own.Values()
-	}
+	existing := own.adoptedValues()
 	// The chart's own monitor serves if the Prometheus takes it where it is.
 	var admission *Admission
 	if a, err := c.Admit(ctx, p.Prometheus, ServiceMonitorKind, p.Namespace); err == nil && p.admits(ctx, c, a) {
-		a.Labels["release"] = firstOf(a.Labels["release"], PrometheusStackChart().Release)
+		a.Labels["release"] = cmp.Or(a.Labels["release"], PrometheusStackChart().Release)
 		admission = &a
 	}
 	layers, err := p.exporterLayers(admission, existing)
 	if err != nil {
 		return err
 	}
-	release, err := releases.Plan(ctx, chart.Release, pkg, Merge(layers...))
+	release, err := releases.Plan(ctx, chart.Release, pkg, remember(Merge(layers...), existing))
 	if err != nil {
 		return err
 	}
@@ -305,13 +313,6 @@ func OwnExporter(namespace string) Target {
 	labels := map[string]string{"app.kubernetes.io/name": "dcgm-exporter", "app.kubernetes.io/instance": name}
 	return Target{Name: name, Namespace: namespace, PodLabels: labels, Port: 9400, PortName: "metrics", Declared: true, Container: "exporter",
 		Service: name, ServicePort: "metrics", ServiceLabels: labels}
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // summarise is the verb of a component whose parts are changes.

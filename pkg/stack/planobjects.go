@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -64,7 +65,7 @@ func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, m
 			}
 		}
 		p.objects = append(p.objects, part.objects...)
-		*part.component = Component{Name: part.name, Verb: summarise(changes), Changes: changes, Note: fmt.Sprintf("%d objects", len(part.objects))}
+		*part.component = Component{Name: part.name, Verb: summarise(changes), Changes: changes, Note: counted(len(part.objects), "object")}
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func (p *Plan) monitors(ctx context.Context, c *Client, known *Monitors) (object
 	add := func(what string, t Target, make func(context.Context, *Prometheus, Target, time.Duration) (*unstructured.Unstructured, error)) {
 		if ref, interval, ok := known.Of(p.Prometheus, t); ok {
 			if interval == "" {
-				interval = firstOf(p.Prometheus.ScrapeInterval, "30s")
+				interval = cmp.Or(p.Prometheus.ScrapeInterval, "30s")
 			}
 			notes = append(notes, fmt.Sprintf("%s is scraped already, every %s by %s; a test of some seconds needs a scrape interval of %s", what, interval, ref, promDuration(p.ScrapeInterval)))
 			return

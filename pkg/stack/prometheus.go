@@ -6,10 +6,11 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -41,6 +42,8 @@ type Prometheus struct {
 	Storage string `json:"storage,omitempty"`
 
 	selectors map[string]selection
+	// release is the Helm release that made it, whoever runs Helm.
+	release Owner
 }
 
 // selection says which objects of a kind a Prometheus takes. A nil selector
@@ -115,13 +118,12 @@ func newPrometheus(o *unstructured.Unstructured) (*Prometheus, error) {
 		Storage                                                      *struct {
 			VolumeClaimTemplate struct {
 				Spec struct {
-					Resources struct{ Requests map[string]string }
+					Resources struct{ Requests corev1.ResourceList }
 				}
 			}
 		}
 	}
-	raw, _, _ := unstructured.NestedMap(o.Object, "spec")
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &spec); err != nil {
+	if err := readSpec(o, &spec); err != nil {
 		return nil, fmt.Errorf("the Prometheus %s/%s can't be read: %w", o.GetNamespace(), o.GetName(), err)
 	}
 	p := &Prometheus{
@@ -134,8 +136,11 @@ func newPrometheus(o *unstructured.Unstructured) (*Prometheus, error) {
 		},
 	}
 	if spec.Storage != nil {
-		p.Storage = spec.Storage.VolumeClaimTemplate.Spec.Resources.Requests["storage"]
+		if size, ok := spec.Storage.VolumeClaimTemplate.Spec.Resources.Requests[corev1.ResourceStorage]; ok {
+			p.Storage = size.String()
+		}
 	}
+	p.release = helmRelease(o)
 	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
 	for _, item := range conditions {
 		condition, _ := item.(map[string]any)
@@ -185,6 +190,9 @@ func (c *Client) Admit(ctx context.Context, p *Prometheus, kind string, others .
 	}
 	for _, name := range candidates {
 		ns, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue // the stack's own, not made yet
+		}
 		if err != nil {
 			return Admission{}, fmt.Errorf("could not read the labels of namespace %s: %w", name, err)
 		}
@@ -198,28 +206,45 @@ func (c *Client) Admit(ctx context.Context, p *Prometheus, kind string, others .
 
 // satisfy gives labels that a selector matches.
 func satisfy(s *metav1.LabelSelector) (map[string]string, error) {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return nil, err
+	}
 	set := map[string]string{ManagedByLabel: ManagedBy, PartOfLabel: PartOf}
 	for k, v := range s.MatchLabels {
 		set[k] = v
 	}
 	for _, e := range s.MatchExpressions {
-		switch e.Operator {
-		case metav1.LabelSelectorOpIn:
-			if len(e.Values) > 0 && !slices.Contains(e.Values, set[e.Key]) {
-				set[e.Key] = e.Values[0]
-			}
-		case metav1.LabelSelectorOpExists:
-			if set[e.Key] == "" {
-				set[e.Key] = "true"
+		if value, there := set[e.Key]; there && fits(s, e.Key, value) {
+			continue
+		}
+		// The first value that suits all that is said about the key.
+		for _, value := range append(slices.Clone(e.Values), "true") {
+			if wants(e.Operator) && fits(s, e.Key, value) {
+				set[e.Key] = value
+				break
 			}
 		}
-	}
-	selector, err := metav1.LabelSelectorAsSelector(s)
-	if err != nil {
-		return nil, err
 	}
 	if !selector.Matches(labels.Set(set)) {
 		return nil, fmt.Errorf("its selector is %s", selector)
 	}
 	return set, nil
+}
+
+// wants says whether an operator needs the label to be there.
+func wants(o metav1.LabelSelectorOperator) bool {
+	return o == metav1.LabelSelectorOpIn || o == metav1.LabelSelectorOpExists
+}
+
+// fits says whether a value satisfies all expressions about a key.
+func fits(s *metav1.LabelSelector, key, value string) bool {
+	about := &metav1.LabelSelector{}
+	for _, e := range s.MatchExpressions {
+		if e.Key == key {
+			about.MatchExpressions = append(about.MatchExpressions, e)
+		}
+	}
+	selector, err := metav1.LabelSelectorAsSelector(about)
+	return err == nil && selector.Matches(labels.Set{key: value})
 }

@@ -68,16 +68,21 @@ type Releases struct {
 
 // Releases opens Helm's records in a namespace.
 func (c *Client) Releases(namespace string) (*Releases, error) {
-	config := new(action.Configuration)
-	if err := config.Init(getter{c, namespace}, namespace, "secret", func(string, ...any) {}); err != nil {
+	config, err := c.records(namespace)
+	if err != nil {
 		return nil, fmt.Errorf("cannot open Helm's records in namespace %s: %w", namespace, err)
 	}
 	return &Releases{client: c, namespace: namespace, config: config}, nil
 }
 
+func (c *Client) helmRecords(namespace string) (*action.Configuration, error) {
+	config := new(action.Configuration)
+	return config, config.Init(getter{c, namespace}, namespace, "secret", func(string, ...any) {})
+}
+
 // Get returns the newest revision of a release; nil when there is none.
-func (r *Releases) Get(name string) (*Release, error) {
-	record, err := r.config.Releases.Last(name)
+func (r *Releases) Get(ctx context.Context, name string) (*Release, error) {
+	record, err := within(ctx, func() (*release.Release, error) { return r.config.Releases.Last(name) })
 	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return nil, nil
 	}
@@ -220,20 +225,13 @@ const hookTimeout = 5 * time.Minute
 // Uninstall removes a release and everything in its manifest, but for what
 // the chart says to keep.
 func (r *Releases) Uninstall(ctx context.Context, rel *Release) error {
-	done := make(chan error, 1)
-	go func() {
+	_, err := within(ctx, func() (*release.UninstallReleaseResponse, error) {
 		uninstall := action.NewUninstall(r.config)
 		uninstall.Timeout = hookTimeout
-		_, err := uninstall.Run(rel.Name)
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("the Helm release %s in namespace %s could not be removed: %w; try again, or look at it with 'helm -n %s status %s'", rel.Name, r.namespace, err, r.namespace, rel.Name)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		return uninstall.Run(rel.Name)
+	})
+	if err != nil {
+		return fmt.Errorf("the Helm release %s in namespace %s could not be removed: %w; try again, or look at it with 'helm -n %s status %s'", rel.Name, r.namespace, err, r.namespace, rel.Name)
 	}
+	return nil
 }

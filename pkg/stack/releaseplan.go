@@ -44,7 +44,7 @@ func (p *ReleasePlan) chart() string {
 func (r *Releases) Plan(ctx context.Context, name string, p *Package, values Values) (*ReleasePlan, error) {
 	plan := &ReleasePlan{Name: name, Package: p, Values: values, Verb: Create}
 	var err error
-	if plan.Release, err = r.Get(name); err != nil {
+	if plan.Release, err = r.Get(ctx, name); err != nil {
 		return nil, err
 	}
 	if plan.rendering, err = r.render(ctx, p, values, name, plan.Release != nil); err != nil {
@@ -137,6 +137,8 @@ func kept(o *unstructured.Unstructured) bool {
 func (r *Releases) judge(plan *ReleasePlan) (Verb, string) {
 	rel := plan.Release
 	switch {
+	case !rel.Own:
+		return Update, "it is taken over"
 	case !rel.Deployed():
 		return Update, "its last operation ended as " + rel.Status
 	case rel.Chart != plan.Package.Chart.Name || rel.ChartVersion != plan.Package.chart.Metadata.Version:

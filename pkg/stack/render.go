@@ -29,7 +29,7 @@ func (r *Releases) render(ctx context.Context, p *Package, values Values, name s
 	if err != nil {
 		return nil, err
 	}
-	capabilities, err := r.capabilities()
+	capabilities, err := within(ctx, r.capabilities)
 	if err != nil {
 		return nil, err
 	}

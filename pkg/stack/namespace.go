@@ -1,0 +1,137 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+)
+
+// RemoveNamespace deletes the stack's namespace if this plugin made it and
+// nothing of anybody's is left in it, of whatever kind; else it says what is.
+func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, err error) {
+	if !r.OwnNamespace {
+		return "", nil
+	}
+	kinds, err := c.namespacedKinds(ctx)
+	if discovery.IsGroupDiscoveryFailedError(err) {
+		return fmt.Sprintf("something that the API server can't list (%v)", err), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("could not ask the API server what a namespace may hold: %w", err)
+	}
+	for _, kind := range kinds {
+		for {
+			left, waiting, err := c.leftOf(ctx, kind, r.Namespace)
+			if left != "" || err != nil {
+				return left, err
+			}
+			if !waiting {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return "", ctx.Err()
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+	return "", c.remove(ctx, Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace})
+}
+
+// leftOf names an object of a kind that somebody still wants; waiting says that
+// there are others, which are on their way out.
+func (c *Client) leftOf(ctx context.Context, kind schema.GroupVersionResource, namespace string) (left string, waiting bool, err error) {
+	list, err := c.dynamic.Resource(kind).Namespace(namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
+		return "", false, nil
+	}
+	if apierrors.IsForbidden(err) {
+		return "something that you may not list (" + kind.Resource + ")", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("could not see what is left in namespace %s: %w", namespace, err)
+	}
+	for i := range list.Items {
+		o := &list.Items[i]
+		if madeByItself(kind.Resource, o) {
+			continue
+		}
+		going, err := c.goesByItself(ctx, o)
+		if err != nil {
+			return "", false, fmt.Errorf("could not see whom %s belongs to: %w", RefOf(o), err)
+		}
+		if !going {
+			return strings.TrimSuffix(kind.Resource, "s") + " " + o.GetName(), false, nil
+		}
+		waiting = true
+	}
+	return "", waiting, nil
+}
+
+// madeByItself says whether an object is of those that each namespace has.
+func madeByItself(resource string, o *unstructured.Unstructured) bool {
+	return resource == "configmaps" && o.GetName() == "kube-root-ca.crt" || resource == "serviceaccounts" && o.GetName() == "default"
+}
+
+// goesByItself says whether an object is being deleted, or will be by the
+// garbage collector because its owner is gone or goes.
+func (c *Client) goesByItself(ctx context.Context, o *unstructured.Unstructured) (bool, error) {
+	if o.GetDeletionTimestamp() != nil {
+		return true, nil
+	}
+	owners := o.GetOwnerReferences()
+	for _, reference := range owners {
+		gv, err := schema.ParseGroupVersion(reference.APIVersion)
+		if err != nil {
+			return false, nil //nolint:nilerr // the garbage collector can't follow it either
+		}
+		resource, err := c.resource(Ref{Group: gv.Group, Version: gv.Version, Kind: reference.Kind, Namespace: o.GetNamespace(), Name: reference.Name})
+		var owner *unstructured.Unstructured
+		if err == nil {
+			owner, err = resource.Get(ctx, reference.Name, metav1.GetOptions{})
+		}
+		if missing(err) || err == nil && owner.GetUID() != reference.UID {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if going, err := c.goesByItself(ctx, owner); err != nil || !going {
+			return false, err
+		}
+	}
+	return len(owners) > 0, nil
+}
+
+// namespacedKinds are all that can lie in a namespace, but for what Kubernetes
+// derives from other objects or writes down about them.
+func (c *Client) namespacedKinds(ctx context.Context) ([]schema.GroupVersionResource, error) {
+	lists, err := within(ctx, func() ([]*metav1.APIResourceList, error) {
+		return discovery.ServerPreferredNamespacedResources(c.discovery)
+	})
+	if err != nil {
+		return nil, err
+	}
+	derived := []string{"events", "endpoints", "endpointslices"}
+	var kinds []schema.GroupVersionResource
+	for _, list := range lists {
+		gv, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil || gv.Group == "metrics.k8s.io" {
+			continue
+		}
+		for _, r := range list.APIResources {
+			if slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "delete") && !slices.Contains(derived, r.Name) {
+				kinds = append(kinds, gv.WithResource(r.Name))
+			}
+		}
+	}
+	return kinds, nil
+}
