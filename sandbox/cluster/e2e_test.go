@@ -27,7 +27,7 @@ import (
 
 const patience = 2 * time.Minute
 
-// programs are those that "make sandbox kubectl" builds.
+// programs are those that "make sandbox kubectl helm charts" builds.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "bin", name))
@@ -35,7 +35,7 @@ func program(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%v; build it with make sandbox kubectl", err)
+		t.Fatalf("%v; build it with make sandbox kubectl helm charts", err)
 	}
 	return path
 }
