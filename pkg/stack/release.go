@@ -134,7 +134,7 @@ func (r *Releases) Apply(ctx context.Context, p *ReleasePlan) (*Release, error) 
 	first := true
 	err := persist(ctx, func(ctx context.Context) (err error) {
 		if !first {
-			if p.Release, err = r.Get(p.Name); err != nil {
+			if p.Release, err = r.Get(ctx, p.Name); err != nil {
 				return err
 			}
 			p.Recover = true
