@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ those too, after a question that says what would be lost.`,
 	f.StringVar(&o.StackNamespace, "stack-namespace", o.StackNamespace, "namespace of the stack")
 	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "say what would be removed and what would stay, and remove nothing")
 	f.BoolVar(&o.Purge, "purge", o.Purge, "also delete the CRDs, volume claims and the kubelets' Service, after a question")
-	f.BoolVarP(&o.Yes, "yes", "y", o.Yes, "answer the question of --purge with yes")
+	f.BoolVarP(&o.Yes, "yes", "y", o.Yes, "answer the question of --purge with yes, but for what others would lose objects by")
 	f.DurationVar(&o.Timeout, "timeout", o.Timeout, "how long to wait for everything to end")
 	f.StringVarP(&o.Output, "output", "o", o.Output, "text, wide, json or yaml")
 	o.Config.AddFlags(f)
@@ -155,7 +156,7 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 		}
 	}
 	if o.Purge {
-		if err := client.Purge(ctx, plan.Kept); err != nil {
+		if err := client.Purge(ctx, d.purged(plan)); err != nil {
 			return nil, err
 		}
 	}
@@ -169,6 +170,15 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 		r.Notes = append(r.Notes, fmt.Sprintf("namespace %s stays: %s is in it", o.StackNamespace, left))
 	}
 	return r, nil
+}
+
+// purged is what --purge deletes: with --yes nothing that others would lose
+// objects by, since nobody has read what those are.
+func (d *removal) purged(plan *stack.Removal) []stack.Change {
+	if !d.options.Purge {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(plan.Kept), func(c stack.Change) bool { return d.options.Yes && c.Lost > 0 })
 }
 
 // remove carries the plan out under the lock that keeps others away.
@@ -217,10 +227,14 @@ func (d *removal) report(plan *stack.Removal) *report.Stack {
 	}
 	if len(plan.Kept) > 0 {
 		kept := report.StackComponent{Name: "what Helm leaves", Action: string(stack.Keep), Note: "others may use it; --purge deletes it", Objects: describeChanges(plan.Kept)}
-		if o.Purge {
+		if purged := d.purged(plan); len(purged) > 0 {
 			kept.Action, kept.Note = string(stack.Delete), "by --purge"
-			for i := range kept.Objects {
-				kept.Objects[i].Action = string(stack.Delete)
+			for i, change := range plan.Kept {
+				if slices.ContainsFunc(purged, func(p stack.Change) bool { return p.Ref == change.Ref }) {
+					kept.Objects[i].Action = string(stack.Delete)
+					continue
+				}
+				r.Notes = append(r.Notes, fmt.Sprintf("%s stays: %s; 'observe down --purge' on a terminal, without --yes, asks about it", change.Ref, change.Note))
 			}
 		}
 		r.Components = append(r.Components, kept)

@@ -34,6 +34,8 @@ type Change struct {
 	Verb Verb `json:"verb"`
 	// Note says why, where the verb alone doesn't.
 	Note string `json:"note,omitempty"`
+	// Lost is how many objects of others would go with it, of a CRD.
+	Lost int `json:"lost,omitempty"`
 	// Before and After are the object in the cluster and as it would be; nil
 	// where there is none.
 	Before, After *unstructured.Unstructured `json:"-"`

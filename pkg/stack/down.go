@@ -82,11 +82,11 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 		return nil, err
 	}
 	for _, name := range installed {
-		note, err := c.inUse(ctx, name, r)
-		if err != nil {
+		change := Change{Ref: Ref{Group: crds.Group, Version: crds.Version, Kind: "CustomResourceDefinition", Name: name}, Verb: Keep}
+		if change.Lost, change.Note, err = c.inUse(ctx, name, r); err != nil {
 			return nil, err
 		}
-		kept = append(kept, Change{Ref: Ref{Group: crds.Group, Version: crds.Version, Kind: "CustomResourceDefinition", Name: name}, Verb: Keep, Note: note})
+		kept = append(kept, change)
 	}
 	claims, err := c.kubernetes.CoreV1().PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=prometheus-operator"})
 	if err != nil {
@@ -113,16 +113,16 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 }
 
 // inUse says how many objects of a CRD's kind would go with it.
-func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (string, error) {
+func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (total int, note string, err error) {
 	plural, group, _ := strings.Cut(crd, ".")
-	total, namespaces := 0, map[string]bool{}
+	namespaces := map[string]bool{}
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
 		list, err := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural}).List(ctx, metav1.ListOptions{})
 		if missing(err) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("could not list the cluster's %s: %w", plural, err)
+			return 0, "", fmt.Errorf("could not list the cluster's %s: %w", plural, err)
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
@@ -136,9 +136,9 @@ func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (string, err
 		break
 	}
 	if total == 0 {
-		return "nobody else has objects of it", nil
+		return 0, "nobody else has objects of it", nil
 	}
-	return fmt.Sprintf("%s of others in %s would be deleted with it", counted(total, "object"), counted(len(namespaces), "namespace")), nil
+	return total, fmt.Sprintf("%s of others in %s would be deleted with it", counted(total, "object"), counted(len(namespaces), "namespace")), nil
 }
 
 // Remove carries a removal out: what depends on the releases first. report
