@@ -290,7 +290,7 @@ func (c *ControlPlane) Stop() {
 		c.etcd.Close()
 	}
 	if c.listener != nil {
-		c.listener.Close()
+		_ = c.listener.Close() // the server may have closed it
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,6 @@ func prepareOperator(l *launch) error {
 			arguments = append(arguments, argument)
 		}
 	}
-	l.arguments = append(arguments, "--web.listen-address=127.0.0.1:0")
+	l.arguments = slices.Concat(arguments, []string{"--web.listen-address=127.0.0.1:0"})
 	return nil
 }

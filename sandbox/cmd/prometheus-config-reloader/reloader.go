@@ -91,7 +91,7 @@ func (r *reloader) watch(ctx context.Context, dirs []string) error {
 	if err != nil {
 		return fmt.Errorf("cannot watch files: %w", err)
 	}
-	defer watcher.Close()
+	defer watcher.Close() //nolint:errcheck // the process ends with it
 	if r.source != "" {
 		dirs = append(dirs, filepath.Dir(r.source))
 	}
