@@ -1,0 +1,154 @@
+//go:build e2e
+
+package observe
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+)
+
+// TestLifecycle: the whole life of a stack, from nothing to nothing.
+func TestLifecycle(t *testing.T) {
+	cleanUp(t)
+	before := sandbox.Snapshot(t)
+
+	r := mustUp(t)
+	if !r.Changed || r.Command != "up" {
+		t.Errorf("changed %v by %s", r.Changed, r.Command)
+	}
+	for _, name := range []string{"namespace", "CRDs", "kube-prometheus-stack", "dcgm-exporter", "monitors", "rules and alerts", "dashboards"} {
+		action(t, r, name, "create")
+	}
+	for _, c := range r.Checks {
+		if c.State != report.CheckOK {
+			t.Errorf("%s is %s: %s", c.Name, c.State, c.Detail)
+		}
+	}
+
+	t.Run("bench", benchIsSeen)
+	t.Run("again", nothingToDo)
+	t.Run("drift", driftIsMended)
+
+	installed := sandbox.Snapshot(t)
+	removed := down(t)
+	after := sandbox.Snapshot(t)
+	kept := keys(component(t, removed, "what Helm leaves").Objects)
+	before.Same(t, after, kept...)
+	if added := before.Added(after); len(added) != len(kept) {
+		t.Errorf("%d objects stay, %d are listed: %v", len(added), len(kept), kept)
+	}
+	if len(kept) != 11 {
+		t.Errorf("listed as staying are %v; want ten CRDs and the kubelets' Service", kept)
+	}
+	if before.Added(installed) == nil || !removed.Changed {
+		t.Error("there was nothing to remove")
+	}
+
+	// Twice is once.
+	removed = down(t)
+	if removed.Changed || !slices.ContainsFunc(removed.Notes, func(n string) bool { return strings.Contains(n, "made nothing") }) {
+		t.Errorf("the second down: changed %v, notes %v", removed.Changed, removed.Notes)
+	}
+	after.Untouched(t, sandbox.Snapshot(t))
+
+	// Not without a yes.
+	says(t, sandbox.Run(t, "kubectl-triton", "observe", "down", "--purge"), 2, "--purge needs a confirmation", "--yes")
+	after.Untouched(t, sandbox.Snapshot(t))
+
+	// CRDs that stayed are used again.
+	r = mustUp(t)
+	action(t, r, "CRDs", "unchanged")
+	action(t, r, "kube-prometheus-stack", "create")
+
+	removed = down(t, "--purge", "--yes")
+	action(t, removed, "what Helm leaves", "delete")
+	before.Same(t, sandbox.Snapshot(t))
+}
+
+// benchIsSeen: a test shows in Prometheus and, marked, in Grafana.
+func benchIsSeen(t *testing.T) {
+	var r report.Bench
+	out := sandbox.Must(t, "kubectl-triton", "bench", "queueing", "--concurrency", "4", "--duration", "10s", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Missing) > 0 || r.Client.Succeeded == 0 || r.Client.Failed > 0 {
+		t.Errorf("%d ok, %d failed, missing %+v", r.Client.Succeeded, r.Client.Failed, r.Missing)
+	}
+	if r.GPU == nil || r.GPU.Source != "Prometheus (DCGM)" || len(r.GPU.Devices) == 0 || r.GPU.Devices[0].Insufficient {
+		t.Errorf("the GPUs: %+v", r.GPU)
+	}
+	if r.Grafana == nil || r.Grafana.AnnotationID == 0 {
+		t.Errorf("Grafana: %+v", r.Grafana)
+	}
+}
+
+// nothingToDo: a second "up" writes nothing.
+func nothingToDo(t *testing.T) {
+	before := sandbox.Snapshot(t)
+	o := up(t)
+	says(t, o, 0, "nothing to change", "healthy")
+	t.Logf("a second up took %s", o.Took)
+	before.Untouched(t, sandbox.Snapshot(t))
+	r := mustUp(t)
+	if r.Changed {
+		t.Errorf("it says that it changed something: %+v", r.Components)
+	}
+	for _, name := range []string{"CRDs", "kube-prometheus-stack", "dcgm-exporter", "monitors", "rules and alerts", "dashboards"} {
+		c := action(t, r, name, "unchanged")
+		if c.Release != nil && c.Release.Revision != 1 {
+			t.Errorf("%s has revision %d", name, c.Release.Revision)
+		}
+	}
+	before.Untouched(t, sandbox.Snapshot(t))
+	s := status(t, 0)
+	if !s.Healthy || check(t, s, "drift").State != report.CheckOK {
+		t.Errorf("status: %+v", s.Checks)
+	}
+}
+
+// driftIsMended: what somebody changed by hand is named by "status" and put
+// back by "up", all else stays.
+func driftIsMended(t *testing.T) {
+	for _, args := range [][]string{
+		{"scale", "deployment", "prom-operator-kube-state-metrics", "--replicas=0"},
+		{"delete", "service", "prom-operator-grafana"},
+		{"patch", "configmap", "triton-gpu-dashboard", "--type=merge", "-p", `{"data":{"gpu-dashboard.json":"{}"}}`},
+		{"delete", "prometheusrule", "triton-rules-gpu"},
+	} {
+		sandbox.Must(t, "kubectl", append([]string{"-n", "monitoring"}, args...)...)
+	}
+	drifted := []string{"Deployment monitoring/prom-operator-kube-state-metrics", "Service monitoring/prom-operator-grafana",
+		"ConfigMap monitoring/triton-gpu-dashboard", "PrometheusRule monitoring/triton-rules-gpu"}
+	s := status(t, 1)
+	d := check(t, s, "drift")
+	if d.State != report.CheckFailed || d.Fix == "" {
+		t.Errorf("drift: %+v", d)
+	}
+	for _, name := range drifted {
+		if !strings.Contains(d.Detail, name) {
+			t.Errorf("the drift %q does not name %s", d.Detail, name)
+		}
+	}
+
+	r := mustUp(t)
+	var changed []string
+	for _, c := range r.Components {
+		for _, o := range c.Objects {
+			if o.Action != "unchanged" {
+				changed = append(changed, keys([]report.StackObject{o})...)
+			}
+		}
+	}
+	slices.Sort(changed)
+	slices.Sort(drifted)
+	if !slices.Equal(changed, drifted) {
+		t.Errorf("up changed %v, want %v", changed, drifted)
+	}
+	action(t, r, "dcgm-exporter", "unchanged")
+	status(t, 0)
+}
