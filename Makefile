@@ -102,8 +102,8 @@ lint:
 	$(GO) run $(GOLANGCI) run ./...
 	cd sandbox && $(GO) run $(GOLANGCI) run --config ../.golangci.yaml ./...
 
-## benchmark: measure the tunnel and the engine, write docs/benchmarks.md
-benchmark: build sandbox kubectl
+## benchmark: measure against named peers, write docs/benchmarks.md
+benchmark: build sandbox kubectl helm charts
 	$(GO) test -tags benchmark -count=1 -timeout 30m ./test/benchmark/...
 
 generate:

@@ -1,7 +1,7 @@
 //go:build benchmark
 
 // Package benchmark measures the plugin against named peers in the same run and
-// writes the table to docs/benchmarks.md. "make benchmark" builds what it needs.
+// writes the tables to docs/benchmarks.md. "make benchmark" builds what it needs.
 package benchmark
 
 import (
@@ -32,7 +32,6 @@ const (
 	rounds        = 5
 	roundDuration = 3 * time.Second
 	binDir        = "../../bin"
-	tableFile     = "../../docs/benchmarks.md"
 )
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -51,9 +50,9 @@ type path struct {
 	pid  int // of a helper process on the client's side, 0 for none
 }
 
-// TestBenchmarks compares the ways to a pod with the same client and server,
+// TestTunnel compares the ways to a pod with the same client and server,
 // in interleaved rounds.
-func TestBenchmarks(t *testing.T) {
+func TestTunnel(t *testing.T) {
 	config := startSandbox(t)
 	client, err := kubernetes.NewForConfig(config.rest)
 	if err != nil {
@@ -84,24 +83,14 @@ func TestBenchmarks(t *testing.T) {
 				float64(m.p50)/1e6, float64(m.p99)/1e6))
 		}
 	}
-	text := `# Benchmarks
-
-Written by "make benchmark". Absolute figures belong to the machine; the ratios,
-measured against the named peer in the same run, are what is compared.
-
-## The tunnel through the API server
-The same load engine and the same simulated Triton (model simple, INT32[1,16]
-twice, HTTP binary, keep-alive) on one machine, closed loop, medians of ` + fmt.Sprint(rounds) + `
-interleaved rounds of ` + roundDuration.String() + `. CPU is user and system time of the client's side
+	writeSection(t, "The tunnel through the API server", `The same load engine and the same simulated Triton (model simple, INT32[1,16]
+twice, HTTP binary, keep-alive) on one machine, closed loop, medians of `+fmt.Sprint(rounds)+`
+interleaved rounds of `+roundDuration.String()+`. CPU is user and system time of the client's side
 per request, with the kubectl process where there is one.
 
 | in flight | path | requests/s | ratio | client CPU µs | ratio | p50 ms | p99 ms |
 |---|---|---|---|---|---|---|---|
-` + strings.Join(rows, "\n") + "\n"
-	t.Log("\n" + text)
-	if err := os.WriteFile(tableFile, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+`+strings.Join(rows, "\n")+"\n")
 }
 
 func measure(t *testing.T, p path, concurrency int) measurement {

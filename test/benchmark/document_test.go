@@ -1,0 +1,48 @@
+//go:build benchmark
+
+package benchmark
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+const (
+	tableFile = "../../docs/benchmarks.md"
+	preface   = `# Benchmarks
+
+Written by "make benchmark". Absolute figures belong to the machine; the ratios,
+measured against the named peer in the same run, are what is compared.
+`
+)
+
+// writeSection replaces one section of the document, or adds it at the end.
+func writeSection(t *testing.T, heading, body string) {
+	t.Helper()
+	t.Logf("%s\n\n%s", heading, body)
+	old, err := os.ReadFile(tableFile)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(old), "\n## ")
+	var sections []string
+	replaced := false
+	for section := range strings.SplitSeq(rest, "\n## ") {
+		title, _, _ := strings.Cut(section, "\n")
+		switch {
+		case title == heading:
+			replaced = true
+			sections = append(sections, heading+"\n"+body)
+		case title != "":
+			sections = append(sections, strings.TrimRight(section, "\n")+"\n")
+		}
+	}
+	if !replaced {
+		sections = append(sections, heading+"\n"+body)
+	}
+	text := preface + "\n## " + strings.Join(sections, "\n## ")
+	if err := os.WriteFile(tableFile, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
