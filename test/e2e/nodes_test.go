@@ -195,7 +195,7 @@ func TestNodesLabelMends(t *testing.T) {
 func typed(t *testing.T, keys string) (code int, screen string) {
 	t.Helper()
 	cmd := command(t.Context(), "kubectl-triton", nil, "nodes", "label")
-	keyboard, seen := terminal(t, cmd, 80)
+	keyboard, seen := terminal(t, cmd, 80, darkBackground)
 	eventually(t, 30*time.Second, "the question", func() bool { return strings.Contains(seen.String(), "Type yes: ") })
 	must(t, func() error { _, err := keyboard.WriteString(keys); return err })
 	_ = cmd.Wait()
