@@ -57,7 +57,7 @@ func TestNodes(t *testing.T) {
 		m := medianCost(costs[i])
 		rows = append(rows, fmt.Sprintf("| %s | %.2f | %.2f | %.2f | %.0f | %.2f |", strings.Join(c, " "), m.wall.Seconds(), m.wall.Seconds()/base.wall.Seconds(), m.cpu.Seconds(), m.memoryMiB, m.memoryMiB/base.memoryMiB))
 	}
-	t.Logf("%d nodes, %d pods, medians of %d interleaved rounds\n%s", manyNodes, manyPods, rounds, strings.Join(rows, "\n"))
+	writeSection(t, "Many nodes", fmt.Sprintf("A sandbox's API server with %d GPU nodes and %d pods, medians of %d interleaved\nrounds. Memory is the process's peak.\n\n%s\n", manyNodes, manyPods, rounds, strings.Join(rows, "\n")))
 }
 
 // fill creates GPU nodes and pods that hold GPUs on them.
