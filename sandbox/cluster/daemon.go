@@ -24,7 +24,10 @@ import (
 // shutdownLimit bounds how long the nodes may take to end their pods' processes.
 const shutdownLimit = 5 * time.Second
 
-const bringUpGCPercent = 400
+const (
+	bringUpGCPercent = 400
+	defaultGCPercent = 100
+)
 
 // daemon is one running instance.
 type daemon struct {
@@ -80,6 +83,9 @@ func Serve(ctx context.Context, executable, dir string) error {
 	// A bring-up allocates much and keeps most of it: collecting less often
 	// saves a fifth of its processor time.
 	usual := debug.SetGCPercent(bringUpGCPercent)
+	if usual < 0 {
+		usual = defaultGCPercent // a build's environment turns collecting off, which is not for a daemon
+	}
 	running, end := context.WithCancel(ctx)
 	defer end()
 	failed := make(chan error, 8)

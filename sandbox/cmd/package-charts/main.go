@@ -42,7 +42,7 @@ func run(source, crds, destination string) error {
 	}
 	index := index{APIVersion: "v1", Entries: map[string][]entry{}}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == "testdata" {
 			continue
 		}
 		files, err := readDir(filepath.Join(source, e.Name()))
