@@ -84,7 +84,7 @@ func (s *nodesScreen) title(n *nodesReport) {
 
 // fact prints "label  text", folding text.
 func (s *nodesScreen) fact(label, text string) {
-	for i, l := range folded(text, report.Width-2-nodesLabelWidth) {
+	for i, l := range report.Fold(text, report.Width-2-nodesLabelWidth) {
 		if i > 0 {
 			label = ""
 		}
@@ -196,37 +196,18 @@ func (s *nodesScreen) problems(n *nodesReport) {
 			mark = s.warn.Render("!")
 		}
 		s.line("")
-		for i, l := range folded(p.What, report.Width-2) {
+		for i, l := range report.Fold(p.What, report.Width-2) {
 			if i > 0 {
 				mark = " "
 			}
 			s.line("%s %s", mark, l)
 		}
-		for _, l := range folded(p.Cause, report.Width-2) {
+		for _, l := range report.Fold(p.Cause, report.Width-2) {
 			s.line("  %s", l)
 		}
 		// Whole, so that it can be copied.
 		s.line("  %s %s", s.label.Render("→"), p.Next)
 	}
-}
-
-// folded breaks text at spaces into lines of at most width columns; a longer
-// word stays whole.
-func folded(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.SplitSeq(text, " ") {
-		switch {
-		case line == "":
-			line = word
-		case lipgloss.Width(line)+1+lipgloss.Width(word) <= width:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
-		}
-	}
-	return append(lines, line)
 }
 
 func amount(n int, noun string) string {

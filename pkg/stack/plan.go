@@ -319,10 +319,10 @@ func OwnExporter(namespace string) Target {
 func summarise(changes []Change) Verb {
 	verb := Unchanged
 	for _, c := range changes {
-		switch {
-		case c.Verb == Update || c.Verb == Delete:
+		switch c.Verb {
+		case Update, Delete:
 			return Update
-		case c.Verb == Create:
+		case Create:
 			if slices.ContainsFunc(changes, func(o Change) bool { return o.Before != nil && o.Verb != Create }) {
 				return Update
 			}
