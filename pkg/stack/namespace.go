@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,7 +68,7 @@ func (c *Client) leftOf(ctx context.Context, kind schema.GroupVersionResource, n
 			return "", false, fmt.Errorf("could not see whom %s belongs to: %w", RefOf(o), err)
 		}
 		if !going {
-			return strings.TrimSuffix(kind.Resource, "s") + " " + o.GetName(), false, nil
+			return o.GetKind() + " " + o.GetName(), false, nil
 		}
 		waiting = true
 	}

@@ -1,0 +1,193 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	k8stesting "k8s.io/client-go/testing"
+)
+
+func ownNamespace() *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring", Labels: map[string]string{PartOfLabel: PartOf}}}
+}
+
+func told(changes []Change) []string {
+	var out []string
+	for _, c := range changes {
+		text := string(c.Verb) + " " + c.Ref.String()
+		if c.Note != "" {
+			text += ": " + c.Note
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// ofStack are objects of all kinds that 'up' and others leave in a cluster.
+func ofStack(t *testing.T) (typed []runtime.Object, objects []*unstructured.Unstructured) {
+	t.Helper()
+	fullname := fullName("prom-operator")
+	claim := func(name string) *corev1.PersistentVolumeClaim {
+		return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "monitoring", Labels: map[string]string{ManagedByLabel: "prometheus-operator"}},
+			Spec: corev1.PersistentVolumeClaimSpec{Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("50Gi")}}}}
+	}
+	typed = []runtime.Object{ownNamespace(),
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: fullname + "-kubelet", Namespace: "kube-system"}},
+		claim("prometheus-" + fullname + "-prometheus-db-0"), claim("prometheus-somebody-db-0"),
+	}
+	crd := func(name, manager string) *unstructured.Unstructured {
+		return fromYAML(t, "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: "+name+", managedFields: [{manager: "+manager+"}]}}")
+	}
+	monitorIn := func(namespace, name, more string) *unstructured.Unstructured {
+		return fromYAML(t, "{apiVersion: monitoring.coreos.com/v1, kind: ServiceMonitor, metadata: {name: "+name+", namespace: "+namespace+more+"}}")
+	}
+	objects = []*unstructured.Unstructured{
+		crd("servicemonitors.monitoring.coreos.com", fieldManager), crd("podmonitors.monitoring.coreos.com", fieldManager),
+		crd("prometheusrules.monitoring.coreos.com", "helm"), crd("others.example.com", fieldManager),
+		monitorIn("a", "theirs", ""), monitorIn("b", "theirs", ""), monitorIn("b", "more", ""),
+		monitorIn("monitoring", "ours", ", labels: {app.kubernetes.io/managed-by: kubectl-triton, app.kubernetes.io/part-of: kubectl-triton-observe}"),
+		monitorIn("monitoring", "charts", ", annotations: {meta.helm.sh/release-name: prom-operator, meta.helm.sh/release-namespace: monitoring}"),
+		fromYAML(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: triton-latency, namespace: monitoring, labels: {app.kubernetes.io/part-of: kubectl-triton-observe}}}"),
+		fromYAML(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: theirs, namespace: monitoring}}"),
+	}
+	return typed, objects
+}
+
+func TestPlanRemoval(t *testing.T) {
+	typed, objects := ofStack(t)
+	w := newWorld(t, typed, objects...)
+	w.record(t, true, "prom-operator", "monitoring", "kube-prometheus-stack", "88.5.3", release.StatusDeployed, nil, "")
+	w.record(t, false, "dcgm-exporter", "monitoring", "dcgm-exporter", "4.8.1", release.StatusDeployed, nil, "")
+	r, err := w.PlanRemoval(t.Context(), "monitoring")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Releases) != 1 || r.Releases[0].Name != "prom-operator" || len(r.Foreign) != 1 || r.Foreign[0].Name != "dcgm-exporter" || !r.OwnNamespace || r.NamespaceMissing || r.Empty() {
+		t.Errorf("got %+v", r)
+	}
+	if got, want := told(r.Objects), []string{"delete ConfigMap monitoring/triton-latency", "delete ServiceMonitor monitoring/ours"}; !slices.Equal(got, want) {
+		t.Errorf("objects:\n got %q\nwant %q", got, want)
+	}
+	want := []string{
+		"keep CustomResourceDefinition podmonitors.monitoring.coreos.com: nobody else has objects of it",
+		"keep CustomResourceDefinition servicemonitors.monitoring.coreos.com: 3 objects of others in 2 namespaces would be deleted with it",
+		"keep PersistentVolumeClaim monitoring/prometheus-prom-operator-kube-prometh-prometheus-db-0: 50Gi of recorded metrics or silences",
+		"keep Service kube-system/prom-operator-kube-prometh-kubelet: made by prometheus-operator for the kubelets' metrics",
+	}
+	if got := told(r.Kept); !slices.Equal(got, want) {
+		t.Errorf("kept:\n got %q\nwant %q", got, want)
+	}
+	if err := w.Purge(t.Context(), r.Kept[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Purge(t.Context(), r.Kept[:1]); err != nil {
+		t.Errorf("what is gone can't be purged again: %v", err)
+	}
+}
+
+// TestPlanRemovalOfForeignStack: of a stack that somebody else made nothing is
+// listed for --purge.
+func TestPlanRemovalOfForeignStack(t *testing.T) {
+	typed, objects := ofStack(t)
+	w := newWorld(t, typed[1:], objects[:3]...)
+	w.record(t, false, "prom-operator", "monitoring", "kube-prometheus-stack", "88.5.3", release.StatusDeployed, nil, "")
+	r, err := w.PlanRemoval(t.Context(), "monitoring")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Releases)+len(r.Objects)+len(r.Kept) != 0 || !r.Empty() || !r.NamespaceMissing {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestRemoveNamespace(t *testing.T) {
+	object := func(text string) *unstructured.Unstructured { return fromYAML(t, text) }
+	defaults := []*unstructured.Unstructured{
+		object("{apiVersion: v1, kind: Namespace, metadata: {name: monitoring}}"),
+		object("{apiVersion: v1, kind: ConfigMap, metadata: {name: kube-root-ca.crt, namespace: monitoring}}"),
+		object("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: monitoring}}"),
+		object("{apiVersion: v1, kind: Event, metadata: {name: e, namespace: monitoring}}"),
+		object("{apiVersion: v1, kind: ConfigMap, metadata: {name: elsewhere, namespace: default}}"),
+	}
+	owned := func(kind, apiVersion, owner, uid string) string {
+		return ", ownerReferences: [{apiVersion: " + apiVersion + ", kind: " + kind + ", name: " + owner + ", uid: " + uid + "}]"
+	}
+	deployment := object("{apiVersion: apps/v1, kind: Deployment, metadata: {name: theirs, namespace: monitoring, uid: d}}")
+	replicaSet := object("{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: theirs-1, namespace: monitoring, uid: r" + owned("Deployment", "apps/v1", "theirs", "d") + "}}")
+	pod := object("{apiVersion: v1, kind: Pod, metadata: {name: theirs-1-x, namespace: monitoring, uid: p" + owned("ReplicaSet", "apps/v1", "theirs-1", "r") + "}}")
+	for name, test := range map[string]struct {
+		objects []*unstructured.Unstructured
+		own     bool
+		left    string
+		removed bool
+	}{
+		"nothing left":           {nil, true, "", true},
+		"not made by the plugin": {nil, false, "", false},
+		"somebody's ConfigMap":   {[]*unstructured.Unstructured{object("{apiVersion: v1, kind: ConfigMap, metadata: {name: theirs, namespace: monitoring}}")}, true, "ConfigMap theirs", false},
+		"somebody's Deployment":  {[]*unstructured.Unstructured{deployment, replicaSet, pod}, true, "Pod theirs-1-x", false},
+		"somebody's Ingress":     {[]*unstructured.Unstructured{object("{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: theirs, namespace: monitoring}}")}, true, "Ingress theirs", false},
+		"somebody's monitor":     {[]*unstructured.Unstructured{object("{apiVersion: monitoring.coreos.com/v1, kind: PodMonitor, metadata: {name: theirs, namespace: monitoring}}")}, true, "PodMonitor theirs", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil, append(slices.Clone(defaults), test.objects...)...)
+			left, err := w.RemoveNamespace(t.Context(), &Removal{Namespace: "monitoring", OwnNamespace: test.own})
+			if err != nil || left != test.left {
+				t.Errorf("left %q, %v; want %q", left, err, test.left)
+			}
+			_, err = w.dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Get(t.Context(), "monitoring", metav1.GetOptions{})
+			if apierrors.IsNotFound(err) != test.removed {
+				t.Errorf("the namespace: %v; removed should be %v", err, test.removed)
+			}
+		})
+	}
+}
+
+// TestRemoveNamespaceWaits: what the garbage collector still has to take is
+// waited for.
+func TestRemoveNamespaceWaits(t *testing.T) {
+	orphan := fromYAML(t, "{apiVersion: v1, kind: Pod, metadata: {name: x, namespace: monitoring, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: gone, uid: g}]}}")
+	w := newWorld(t, nil, fromYAML(t, "{apiVersion: v1, kind: Namespace, metadata: {name: monitoring}}"), orphan)
+	pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	looked := 0
+	w.dynamic.PrependReactor("list", "pods", func(k8stesting.Action) (bool, runtime.Object, error) {
+		if looked++; looked == 3 {
+			if err := w.dynamic.Tracker().Delete(pods, "monitoring", "x"); err != nil {
+				t.Error(err)
+			}
+		}
+		return false, nil, nil
+	})
+	if left, err := w.RemoveNamespace(t.Context(), &Removal{Namespace: "monitoring", OwnNamespace: true}); left != "" || err != nil || looked != 3 {
+		t.Errorf("left %q, %v after %d looks", left, err, looked)
+	}
+	w = newWorld(t, nil, orphan)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := w.RemoveNamespace(ctx, &Removal{Namespace: "monitoring", OwnNamespace: true}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it waits on after its time: %v", err)
+	}
+}
+
+// TestRemoveNamespaceUnseen: what may not be listed may be somebody's.
+func TestRemoveNamespaceUnseen(t *testing.T) {
+	w := newWorld(t, nil, fromYAML(t, "{apiVersion: v1, kind: Namespace, metadata: {name: monitoring}}"))
+	w.dynamic.PrependReactor("list", "ingresses", func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "ingresses"}, "", errors.New("no"))
+	})
+	left, err := w.RemoveNamespace(t.Context(), &Removal{Namespace: "monitoring", OwnNamespace: true})
+	if err != nil || !strings.Contains(left, "may not list (ingresses)") {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
