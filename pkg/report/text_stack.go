@@ -46,6 +46,8 @@ func (t *screen) stackTitle(s *Stack) {
 		verdict, style = "would change", t.warn
 	case s.Command == "plan":
 		verdict, style = "nothing to change", t.good
+	case s.Command == "down" && !s.Changed:
+		verdict, style = "nothing to remove", t.good
 	case s.Command == "down":
 		verdict, style = "removed", t.good
 	case !s.Healthy:
@@ -55,7 +57,7 @@ func (t *screen) stackTitle(s *Stack) {
 	if s.Context != "" {
 		where += ", context " + s.Context
 	}
-	t.line("%s %s", t.heading.Render("Observability stack: "), style.Render(verdict))
+	t.line("%s %s", t.heading.Render("Observability stack:"), style.Render(verdict))
 	t.line("  %s", t.label.Render(where))
 	t.line("")
 }
@@ -114,11 +116,12 @@ func (t *screen) stackComponent(c StackComponent, objects, wide bool) {
 		if o.Namespace != "" {
 			name = o.Namespace + "/" + name
 		}
-		line := fmt.Sprintf("%s %s %s", t.mark(o.Action), o.Kind, name)
+		t.line("    %s %s %s", t.mark(o.Action), o.Kind, name)
 		if o.Note != "" {
-			line += " (" + o.Note + ")"
+			for _, l := range Fold(o.Note, Width-8) {
+				t.line("        %s", t.label.Render(l))
+			}
 		}
-		t.line("    %s", line)
 	}
 	for _, o := range c.Objects {
 		if o.Diff != "" {
