@@ -29,7 +29,7 @@ type permission struct {
 func upPermissions(namespace string) []permission {
 	all := []string{"get", "create", "patch", "delete"}
 	return []permission{
-		{"", "namespaces", "", []string{"get"}, "see the stack's namespace"},
+		{"", "namespaces", "", []string{"get", "list"}, "see the stack's namespace and what a Prometheus selects"},
 		{"", "nodes", "", []string{"list"}, "find the GPU nodes"},
 		{"apps", "daemonsets", "", []string{"list"}, "find exporters that are there already"},
 		{"", "secrets", namespace, []string{"list", "get", "create", "update", "delete"}, "keep Helm's records"},
@@ -38,6 +38,10 @@ func upPermissions(namespace string) []permission {
 		{"rbac.authorization.k8s.io", "clusterroles", "", all, "let Prometheus discover its targets"},
 		{"rbac.authorization.k8s.io", "clusterrolebindings", "", all, "let Prometheus discover its targets"},
 		{"monitoring.coreos.com", "prometheuses", "", []string{"list"}, "find a Prometheus that is there already"},
+		{"monitoring.coreos.com", "podmonitors", "", []string{"list"}, "see what is scraped already"},
+		{"monitoring.coreos.com", "servicemonitors", "", []string{"list"}, "see what is scraped already"},
+		{"monitoring.coreos.com", "prometheusrules", "", []string{"list"}, "find the rules of an earlier run"},
+		{"", "configmaps", "", []string{"list"}, "find the dashboards of an earlier run"},
 		{"monitoring.coreos.com", "prometheuses", namespace, all, "make the Prometheus"},
 		{"monitoring.coreos.com", "podmonitors", namespace, all, "make Prometheus scrape Triton"},
 		{"monitoring.coreos.com", "servicemonitors", namespace, all, "make Prometheus scrape the GPUs"},

@@ -113,10 +113,10 @@ func metricsFlags(c *corev1.Container) (port int32, off bool) {
 		if !joined && i+1 < len(words) {
 			value = words[i+1]
 		}
-		value = strings.ToLower(strings.Trim(value, `"'`))
+		value = strings.ToLower(strings.Trim(value, `"';`))
 		switch name {
 		case "--metrics-port":
-			if n, err := strconv.ParseInt(value, 10, 32); err == nil && n > 0 {
+			if n, err := strconv.ParseUint(value, 10, 16); err == nil && n > 0 {
 				port = int32(n)
 			}
 		case "--allow-metrics":

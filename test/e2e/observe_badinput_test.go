@@ -34,6 +34,9 @@ func TestObserveBadInput(t *testing.T) {
 	nobody := []string{"KUBECONFIG=" + limitedUser(t, "observe-nobody")}
 	reader := []string{"KUBECONFIG=" + limitedUser(t, "observe-half", readEverything(), rule("configmaps", "create", "patch", "delete"))}
 	noSecrets := []string{"KUBECONFIG=" + limitedUser(t, "observe-nosecrets", rule("pods", "list"), rule("services", "list"), rule("nodes", "list"), rule("namespaces", "get", "list"),
+		rbacv1.PolicyRule{APIGroups: []string{"apps", "resource.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}},
+		rbacv1.PolicyRule{APIGroups: []string{"monitoring.coreos.com"}, Resources: []string{"*"}, Verbs: []string{"list"}})}
+	noPrometheuses := []string{"KUBECONFIG=" + limitedUser(t, "observe-noprometheuses", rule("pods", "list"), rule("services", "list"), rule("nodes", "list"), rule("namespaces", "get", "list"), rule("secrets", "get", "list"),
 		rbacv1.PolicyRule{APIGroups: []string{"apps", "resource.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}})}
 	packages := filepath.Join(dir, "packages")
 	if err := os.Mkdir(packages, 0o755); err != nil {
@@ -41,6 +44,12 @@ func TestObserveBadInput(t *testing.T) {
 	}
 	write("packages/kube-prometheus-stack-88.5.3.tgz", "this is no package")
 	corrupt := corruptRepository(t)
+	charts := filepath.Join(dir, "charts")
+	if err := os.MkdirAll(filepath.Join(charts, "kube-prometheus-stack"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("charts/kube-prometheus-stack/Chart.yaml", "{apiVersion: v2, name: kube-prometheus-stack, version: 88.5.3}")
+	write("charts/kube-prometheus-stack/values.yaml", "{grafana: {adminUser: admin}, prometheus: {prometheusSpec: {retention: 10d}}}")
 
 	type input struct {
 		name string
@@ -69,11 +78,13 @@ func TestObserveBadInput(t *testing.T) {
 		input{"down: RBAC that allows half", reader, []string{"down"}, 1, []string{"delete, update secrets in namespace monitoring", "nothing was changed", "auth can-i --list"}},
 		input{"render: RBAC without secrets", noSecrets, []string{"render"}, 1, []string{"secrets is forbidden", "auth can-i --list"}},
 		input{"status: RBAC without secrets", noSecrets, []string{"status"}, 1, []string{"secrets is forbidden", "auth can-i --list"}},
+		input{"render: RBAC without Prometheuses", noPrometheuses, []string{"render"}, 1, []string{"prometheuses.monitoring.coreos.com is forbidden", "auth can-i --list"}},
 		input{"unreadable values file", nil, []string{"up", "-f", nothing}, 2, []string{nothing, "no such file"}},
 		input{"values file is a directory", nil, []string{"up", "-f", dir}, 2, []string{dir, "directory"}},
 		input{"values file is no YAML", nil, []string{"up", "-f", write("broken.yaml", "a: [")}, 2, []string{"broken.yaml", "not a values file"}},
 		input{"values file is a list", nil, []string{"render", "-f", write("list.yaml", "[a]")}, 2, []string{"list.yaml", "a list"}},
 		input{"bad --set", nil, []string{"up", "--set", "a.b"}, 2, []string{"--set", "a.b"}},
+		input{"values file with a typo", nil, []string{"up", "--chart-dir", charts, "-f", write("typo.yaml", "prometheus: {prometheusSpec: {retenton: 5d}}")}, 1, []string{"prometheus.prometheusSpec.retenton", "did you mean prometheus.prometheusSpec.retention?", "--skip-key-check"}},
 		input{"unknown profile", nil, []string{"up", "--profile", "huge"}, 2, []string{"--profile", "huge", "lite, standard, full"}},
 		input{"unknown platform", nil, []string{"render", "--platform", "moon"}, 2, []string{"--platform", "moon", "gke"}},
 		input{"scrape interval of 0", nil, []string{"up", "--scrape-interval", "0s"}, 2, []string{"--scrape-interval", "at least 1s"}},
