@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,23 @@ type stackSurvey struct {
 	gpus    *gpu.Cluster
 	tritons []stack.Target
 	notes   []string
+}
+
+// nodeProblems are what is wrong with the GPU nodes themselves, which no
+// installation mends.
+func (s *stackSurvey) nodeProblems() []string {
+	var sentences []string
+	for _, p := range s.gpus.Problems() {
+		ofExporter := strings.HasPrefix(string(p.Kind), "exporter-") || p.Kind == gpu.ProblemNoExporter
+		if p.Severity != gpu.SeverityNote && !ofExporter {
+			sentences = append(sentences, problemSentence(p))
+		}
+	}
+	return sentences
+}
+
+func problemSentence(p gpu.Problem) string {
+	return fmt.Sprintf("%s: %s; %s", p.What, p.Cause, p.Next)
 }
 
 // survey looks at the nodes and for Tritons, side by side.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // clock matches the time at the beginning of each line.
@@ -32,15 +34,24 @@ func tell(p *stackProgress) {
 
 func TestStackProgressOnAPipe(t *testing.T) {
 	var b bytes.Buffer
-	tell(newStackProgress(&b))
+	synctest.Test(t, func(*testing.T) {
+		p := newStackProgress(&b)
+		tell(p)
+		// What changes often is told again after some seconds only.
+		p.report("Prometheus", "NoPodReady", false, nil)
+		p.report("Prometheus", "NoPodReady: starting", false, nil)
+		time.Sleep(tellEvery + time.Second)
+		p.report("Prometheus", "NoPodReady: "+strings.Repeat("x", longestWait), false, nil)
+	})
 	want := `[t] looking at the cluster
 [t] … CRDs: create: 10 objects
 [t] ✓ CRDs: 10 objects
 [t] … workloads: 0 of 2 ready
 [t] … Grafana: no ready pod
-[t] … workloads: 1 of 2 ready
 [t] × Grafana: it is not allowed
 [t] ✓ workloads: 2 of 2 ready
+[t] … Prometheus: NoPodReady
+[t] … Prometheus: NoPodReady: ` + strings.Repeat("x", longestWait-len("NoPodReady: ")-1) + `…
 `
 	if got := timeless(b.String()); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)

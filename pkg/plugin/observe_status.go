@@ -3,11 +3,13 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/gpu"
@@ -118,6 +120,9 @@ func (o *ObserveStatusOptions) Run(ctx context.Context) error {
 		last := !o.Watch && (!o.Wait || r.Healthy || time.Now().After(deadline))
 		if !o.Wait || last {
 			progress.done()
+			if o.Watch {
+				o.home()
+			}
 			if err := printStack(&o.StackOptions, o.Output, r); err != nil {
 				return err
 			}
@@ -138,6 +143,13 @@ func (o *ObserveStatusOptions) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-time.After(watchPause):
 		}
+	}
+}
+
+// home begins a new screen on a terminal; a pipe gets one result after the other.
+func (o *ObserveStatusOptions) home() {
+	if f, ok := o.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(o.Out, "\x1b[H\x1b[2J")
 	}
 }
 
@@ -177,7 +189,7 @@ func (o *ObserveStatusOptions) look(ctx context.Context, c *cluster) (*report.St
 	}
 	for _, problem := range survey.gpus.Problems() {
 		if problem.Severity != gpu.SeverityNote {
-			r.Notes = append(r.Notes, fmt.Sprintf("%s: %s; %s", problem.What, problem.Cause, problem.Next))
+			r.Notes = append(r.Notes, problemSentence(problem))
 		}
 	}
 	o.addWorkloads(ctx, p, r)

@@ -190,7 +190,13 @@ func (i *installation) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	i.progress.step("planning")
-	i.plan, err = i.stack.Plan(ctx, o.wish(i.survey))
+	if i.plan, err = i.stack.Plan(ctx, o.wish(i.survey)); err != nil {
+		return err
+	}
+	problem, err := i.cluster.podSecurity(ctx, i.plan.Namespace)
+	if problem != "" {
+		i.plan.Notes = append(i.plan.Notes, problem)
+	}
 	return err
 }
 
@@ -208,9 +214,6 @@ func (i *installation) apply(ctx context.Context) error {
 		i.progress.step("an earlier run was killed; going on from there")
 	}
 	i.plan.TakeOver(dead)
-	if problem, err := i.cluster.podSecurity(ctx, i.plan.Namespace); err == nil && problem != "" {
-		i.plan.Notes = append(i.plan.Notes, problem)
-	}
 	return i.stack.Apply(ctx, i.plan, i.progress.report)
 }
 
@@ -252,7 +255,7 @@ func (i *installation) planned() *report.Stack {
 // report is the plan as a result.
 func (i *installation) report(command string) *report.Stack {
 	r := newStackReport(command, i.cluster, i.plan)
-	r.Notes = append(slices.Clone(i.survey.notes), r.Notes...)
+	r.Notes = slices.Concat(i.survey.notes, i.survey.nodeProblems(), r.Notes)
 	if !i.options.Diff {
 		return r
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -215,6 +216,7 @@ func (p *Plan) inspect(ctx context.Context, c *Component, releases *Releases, ow
 		return err
 	}
 	p.adopt(c, release)
+	c.Note += fmt.Sprintf(", revision %d, %s since %s", own.Revision, own.Status, own.Updated.Local().Format(time.DateTime))
 	return nil
 }
 
