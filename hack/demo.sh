@@ -20,7 +20,7 @@ trap 'exit 130' INT TERM
 
 say "building the plugin"
 make --no-print-directory -s build
-say "building the sandbox: Kubernetes and Prometheus from their Go modules (about ten minutes the first time)"
+say "building the sandbox: Kubernetes and Prometheus from their Go modules (five to ten minutes the first time)"
 make --no-print-directory -s sandbox V=-v 2>&1 | while read -r line; do
   case $line in
     *" "* | make*) printf '%s\n' "$line" >&2 ;;
