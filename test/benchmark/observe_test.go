@@ -111,9 +111,10 @@ func wipe(t *testing.T, config sandboxConfig) {
 	for _, c := range charts(t) {
 		config.must(t, "helm", "uninstall", c.release, "--namespace", "monitoring", "--ignore-not-found", "--wait")
 	}
+	// The garbage collector finds no owner any more once its kind is gone.
+	config.must(t, "kubectl", "-n", "monitoring", "wait", "--for=delete", "pod", "--all", "--timeout", installTimeout)
 	config.must(t, "kubectl", "delete", "crd", "--all", "--wait")
 	config.must(t, "kubectl", "-n", "kube-system", "delete", "service", "--selector", "app.kubernetes.io/managed-by=prometheus-operator")
-	config.must(t, "kubectl", "-n", "monitoring", "wait", "--for=delete", "pod", "--all", "--timeout", installTimeout)
 }
 
 // must runs a built program that has to succeed and returns its output.
