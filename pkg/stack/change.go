@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,6 +85,9 @@ func (c *Client) compareOne(ctx context.Context, o *unstructured.Unstructured) (
 	switch {
 	case apierrors.IsForbidden(err):
 		change.Verb, change.Note = Unknown, "the cluster does not allow a dry run of it"
+		return change, nil
+	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run"):
+		change.Verb, change.Note = Unknown, "an admission webhook does not support a dry run of it"
 		return change, nil
 	case apierrors.IsInvalid(err):
 		// An immutable field would change: Helm replaces nothing by itself.

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -132,5 +133,7 @@ func (c *Client) namespacedKinds(ctx context.Context) ([]schema.GroupVersionReso
 			}
 		}
 	}
+	// In the same order each time, whatever order discovery has.
+	slices.SortFunc(kinds, func(a, b schema.GroupVersionResource) int { return cmp.Compare(a.String(), b.String()) })
 	return kinds, nil
 }

@@ -113,6 +113,7 @@ func TestSummarise(t *testing.T) {
 		{[]Verb{Create, Unchanged}, Update},
 		{[]Verb{Unchanged, Delete}, Update},
 		{[]Verb{Update}, Update},
+		{[]Verb{Unchanged, Unknown}, Update},
 		{[]Verb{Keep}, Unchanged},
 	} {
 		var changes []Change

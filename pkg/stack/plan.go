@@ -322,7 +322,7 @@ func summarise(changes []Change) Verb {
 	verb := Unchanged
 	for _, c := range changes {
 		switch c.Verb {
-		case Update, Delete:
+		case Update, Delete, Unknown: // what no dry run told, applying finds out
 			return Update
 		case Create:
 			if slices.ContainsFunc(changes, func(o Change) bool { return o.Before != nil && o.Verb != Create }) {
