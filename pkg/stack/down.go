@@ -36,12 +36,12 @@ func (r *Removal) Empty() bool {
 // PlanRemoval finds what belongs to this plugin; it changes nothing.
 func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, error) {
 	r := &Removal{Namespace: namespace}
-	ns, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("could not read namespace %s: %w", namespace, err)
+	ns, err := c.namespace(ctx, namespace)
+	if err != nil {
+		return nil, err
 	}
-	r.NamespaceMissing = err != nil
-	r.OwnNamespace = err == nil && ns.Labels[PartOfLabel] == PartOf
+	r.NamespaceMissing = ns == nil
+	r.OwnNamespace = ns != nil && ns.Labels[PartOfLabel] == PartOf
 	releases, err := c.Releases(namespace)
 	if err != nil {
 		return nil, err

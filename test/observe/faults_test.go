@@ -45,11 +45,13 @@ webhooks:
 	t.Run("says no", func(t *testing.T) {
 		url, ca := refusingWebhook(t, "deployments are made on Tuesdays only")
 		apply(t, webhook("policy", "{url: "+url+", caBundle: "+ca+"}"))
-		says(t, up(t, "--profile", "lite"), 1, "kube-prometheus-stack", "prom-operator", "policy.example.com", "deployments are made on Tuesdays only")
+		says(t, up(t, "--profile", "lite"), 1, "kube-prometheus-stack", "prom-operator", "policy.example.com", "deployments are made on Tuesdays only",
+			"kubectl get validatingwebhookconfigurations")
 	})
 	t.Run("is gone", func(t *testing.T) {
 		apply(t, webhook("gone", "{service: {namespace: default, name: no-such-webhook, path: /}}"))
-		says(t, up(t, "--profile", "lite"), 1, "kube-prometheus-stack", "prom-operator", "gone.example.com", "no-such-webhook")
+		says(t, up(t, "--profile", "lite"), 1, "kube-prometheus-stack", "prom-operator", "gone.example.com", "no-such-webhook",
+			"kubectl get validatingwebhookconfigurations")
 	})
 	healthyAfter(t, "--profile", "lite")
 }
