@@ -201,7 +201,13 @@ func (c *Client) awaitGone(ctx context.Context, namespace, release string) error
 	}
 }
 
-// Purge deletes what a removal kept.
+// Purge deletes what a removal kept, and waits for its end: what is made anew in
+// between would go too.
 func (c *Client) Purge(ctx context.Context, kept []Change) error {
-	return each(ctx, kept, func(ctx context.Context, _ int, change Change) error { return c.remove(ctx, change.Ref) })
+	return each(ctx, kept, func(ctx context.Context, _ int, change Change) error {
+		if err := c.remove(ctx, change.Ref); err != nil {
+			return err
+		}
+		return c.gone(ctx, change.Ref)
+	})
 }

@@ -59,20 +59,11 @@ func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, 
 			}
 		}
 	}
-	if err := c.remove(ctx, Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace}); err != nil {
+	namespace := Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace}
+	if err := c.remove(ctx, namespace); err != nil {
 		return "", err
 	}
-	for {
-		_, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, r.Namespace, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return "", nil
-		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("namespace %s has not ended: %w", r.Namespace, ctx.Err())
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	return "", c.gone(ctx, namespace)
 }
 
 // leftOf names an object of a kind that somebody still wants; waiting says that
