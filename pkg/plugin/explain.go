@@ -67,8 +67,16 @@ func (c *cluster) advise(err error) error {
 	}
 	const granted = "ask for a Role that grants it, and see what is granted with 'kubectl auth can-i --list'"
 	const network = "check the network or VPN and 'kubectl cluster-info'"
+	const webhooks = "see 'kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations'"
 	var request *url.Error
-	switch {
+	switch text := err.Error(); {
+	// The API server's own words: a webhook chooses the code of its refusal.
+	case strings.Contains(text, "admission webhook ") && strings.Contains(text, " denied the request"):
+		return fmt.Errorf("%w; this is the rule of an admission webhook of the cluster, %s; run it again when it allows this", err, webhooks)
+	case strings.Contains(text, "failed calling webhook "):
+		return fmt.Errorf("%w; an admission webhook of the cluster doesn't answer: mend it or remove its configuration, %s, and run it again", err, webhooks)
+	case strings.Contains(text, "exceeded quota: "):
+		return fmt.Errorf("%w; raise the quota, or use another namespace by --stack-namespace", err)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%w; %s", err, granted)
 	case apierrors.IsUnauthorized(err):

@@ -168,6 +168,9 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 	}
 	r := d.report(plan)
 	r.Changed = !plan.Empty()
+	if plan.OwnNamespace {
+		d.progress.report("namespace", "deleting "+o.StackNamespace+" if nothing else is in it", false, nil)
+	}
 	left, err := client.RemoveNamespace(ctx, plan)
 	if err != nil {
 		return nil, err

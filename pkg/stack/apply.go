@@ -3,6 +3,8 @@ package stack
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,6 +112,29 @@ func (c *Client) remove(ctx context.Context, r Ref) error {
 		return fmt.Errorf("could not delete %s: %w", r, err)
 	}
 	return nil
+}
+
+// gone waits for the end of an object that is being deleted.
+func (c *Client) gone(ctx context.Context, r Ref) error {
+	resource, err := c.resource(r)
+	if err != nil {
+		return fmt.Errorf("could not see whether %s is gone: %w", r, err)
+	}
+	for {
+		live, err := resource.Get(ctx, r.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			why := ""
+			if err == nil && len(live.GetFinalizers()) > 0 {
+				why = " (it waits for " + strings.Join(live.GetFinalizers(), ", ") + ")"
+			}
+			return fmt.Errorf("%s is being deleted and has not ended%s: %w", r, why, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // EnsureNamespace creates the namespace of a plan if it isn't there.

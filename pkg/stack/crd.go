@@ -32,6 +32,8 @@ func (c *Client) PlanCRDs(ctx context.Context, wanted []*unstructured.Unstructur
 		case apierrors.IsNotFound(err):
 		case err != nil:
 			return fmt.Errorf("could not read the CRD %s: %w", o.GetName(), err)
+		case live.GetDeletionTimestamp() != nil:
+			change.Before, change.Note = live, "the one that is there is being deleted"
 		default:
 			change.Before = live
 			change.Verb, change.Note = judgeCRD(live, o)
@@ -70,8 +72,36 @@ func (c *Client) ApplyCRDs(ctx context.Context, plan []Change) error {
 		}
 		return persist(ctx, func(ctx context.Context) error { return c.applyCRD(ctx, change) })
 	})
-	c.forget()
-	return err
+	if err != nil {
+		return err
+	}
+	return c.awaitKinds(ctx, plan)
+}
+
+// awaitKinds waits until the API server's discovery tells of the kinds of the
+// CRDs that were changed, which is a little after each is established: Helm asks
+// it what an object of a manifest is.
+func (c *Client) awaitKinds(ctx context.Context, plan []Change) error {
+	for {
+		c.forget()
+		i := slices.IndexFunc(plan, func(change Change) bool { return change.Changed() && !c.serves(change.After) })
+		if i < 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server does not tell of the kind of the CRD %s: %w", plan[i].Name, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// serves says whether the kind of a CRD is known.
+func (c *Client) serves(crd *unstructured.Unstructured) bool {
+	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+	_, err := c.mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind})
+	return err == nil
 }
 
 func (c *Client) applyCRD(ctx context.Context, change Change) (err error) {
@@ -79,6 +109,12 @@ func (c *Client) applyCRD(ctx context.Context, change Change) (err error) {
 	if change.Verb == Create {
 		// A third of the time that applying takes, and as much as Helm does.
 		_, err = resource.Create(ctx, forApply(o), metav1.CreateOptions{FieldManager: fieldManager})
+	}
+	if apierrors.IsAlreadyExists(err) {
+		live, getErr := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if apierrors.IsNotFound(getErr) || getErr == nil && live.GetDeletionTimestamp() != nil {
+			return c.recreateCRD(ctx, change)
+		}
 	}
 	if change.Verb != Create || apierrors.IsAlreadyExists(err) {
 		_, err = resource.Apply(ctx, o.GetName(), forApply(o), metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
@@ -97,6 +133,15 @@ func (c *Client) applyCRD(ctx context.Context, change Change) (err error) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// recreateCRD waits for the end of a CRD that is being deleted, and of all its
+// objects, and makes it anew.
+func (c *Client) recreateCRD(ctx context.Context, change Change) error {
+	if err := c.gone(ctx, change.Ref); err != nil {
+		return err
+	}
+	return c.applyCRD(ctx, change)
 }
 
 func established(o *unstructured.Unstructured) bool {

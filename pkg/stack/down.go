@@ -36,12 +36,12 @@ func (r *Removal) Empty() bool {
 // PlanRemoval finds what belongs to this plugin; it changes nothing.
 func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, error) {
 	r := &Removal{Namespace: namespace}
-	ns, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("could not read namespace %s: %w", namespace, err)
+	ns, err := c.namespace(ctx, namespace)
+	if err != nil {
+		return nil, err
 	}
-	r.NamespaceMissing = err != nil
-	r.OwnNamespace = err == nil && ns.Labels[PartOfLabel] == PartOf
+	r.NamespaceMissing = ns == nil
+	r.OwnNamespace = ns != nil && ns.Labels[PartOfLabel] == PartOf
 	releases, err := c.Releases(namespace)
 	if err != nil {
 		return nil, err
@@ -201,7 +201,13 @@ func (c *Client) awaitGone(ctx context.Context, namespace, release string) error
 	}
 }
 
-// Purge deletes what a removal kept.
+// Purge deletes what a removal kept, and waits for its end: what is made anew in
+// between would go too.
 func (c *Client) Purge(ctx context.Context, kept []Change) error {
-	return each(ctx, kept, func(ctx context.Context, _ int, change Change) error { return c.remove(ctx, change.Ref) })
+	return each(ctx, kept, func(ctx context.Context, _ int, change Change) error {
+		if err := c.remove(ctx, change.Ref); err != nil {
+			return err
+		}
+		return c.gone(ctx, change.Ref)
+	})
 }

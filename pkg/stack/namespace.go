@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,8 +15,24 @@ import (
 	"k8s.io/client-go/discovery"
 )
 
+// namespace reads a namespace; it gives nil for one that isn't there, and an
+// error for one that is on its way out, in which nothing can be made.
+func (c *Client) namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	ns, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("could not read namespace %s: %w", name, err)
+	case ns.DeletionTimestamp != nil:
+		return nil, fmt.Errorf("namespace %s is being deleted; wait for its end with 'kubectl wait --for=delete namespace/%s' and try again", name, name)
+	}
+	return ns, nil
+}
+
 // RemoveNamespace deletes the stack's namespace if this plugin made it and
 // nothing of anybody's is left in it, of whatever kind; else it says what is.
+// It returns when the namespace is gone: until then none of its name can be made.
 func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, err error) {
 	if !r.OwnNamespace {
 		return "", nil
@@ -43,7 +60,11 @@ func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, 
 			}
 		}
 	}
-	return "", c.remove(ctx, Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace})
+	namespace := Ref{Version: "v1", Kind: "Namespace", Name: r.Namespace}
+	if err := c.remove(ctx, namespace); err != nil {
+		return "", err
+	}
+	return "", c.gone(ctx, namespace)
 }
 
 // leftOf names an object of a kind that somebody still wants; waiting says that

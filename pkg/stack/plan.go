@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -61,10 +59,11 @@ func (p *Plan) Changed() bool {
 // Plan compares a wish with the cluster and changes nothing.
 func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	p := &Plan{Wish: w}
-	_, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, w.Namespace, metav1.GetOptions{})
-	if p.NamespaceMissing = apierrors.IsNotFound(err); err != nil && !p.NamespaceMissing {
-		return nil, fmt.Errorf("could not read namespace %s: %w", w.Namespace, err)
+	ns, err := c.namespace(ctx, w.Namespace)
+	if err != nil {
+		return nil, err
 	}
+	p.NamespaceMissing = ns == nil
 	releases, err := c.Releases(w.Namespace)
 	if err != nil {
 		return nil, err

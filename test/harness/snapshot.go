@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -38,6 +39,7 @@ func (s *Sandbox) Snapshot(t testing.TB) Snapshot {
 	shot := Snapshot{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	failed := false
 	for _, list := range lists {
 		gv, err := schema.ParseGroupVersion(list.GroupVersion)
 		if err != nil {
@@ -50,20 +52,27 @@ func (s *Sandbox) Snapshot(t testing.TB) Snapshot {
 			}
 			wg.Go(func() {
 				objects, err := s.Dynamic.Resource(gv.WithResource(kind.Name)).List(t.Context(), metav1.ListOptions{})
+				mu.Lock()
+				defer mu.Unlock()
+				if apierrors.IsNotFound(err) {
+					return // a CRD that went in between
+				}
 				if err != nil {
+					failed = true
 					t.Errorf("listing %s: %v", kind.Name, err)
 					return
 				}
-				mu.Lock()
-				defer mu.Unlock()
 				for i := range objects.Items {
+					if objects.Items[i].GetLabels()["kube-aggregator.kubernetes.io/automanaged"] != "" {
+						continue // the shadow of a CRD
+					}
 					shot[key(&objects.Items[i])] = &objects.Items[i]
 				}
 			})
 		}
 	}
 	wg.Wait()
-	if t.Failed() {
+	if failed {
 		t.FailNow()
 	}
 	return shot

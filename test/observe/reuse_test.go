@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +31,10 @@ func helmInstall(t *testing.T, release, namespace string, args ...string) {
 		_ = sandbox.Client.CoreV1().Services("kube-system").Delete(ctx, kubeletService(release), metav1.DeleteOptions{})
 		if err := removeNamespace(ctx, namespace); err != nil {
 			t.Error(err)
+		}
+		// helm leaves its CRDs; "down --purge" leaves those that it didn't make.
+		if out, err := sandbox.Command(ctx, "kubectl", nil, "delete", "crd", "--all", "--wait").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
 		}
 	})
 	sandbox.Must(t, "helm", append([]string{"install", release, "kube-prometheus-stack", "--repo", charts, "--namespace", namespace, "--create-namespace",
@@ -350,6 +356,34 @@ func TestCRDs(t *testing.T) {
 		if now := crd(t, plural); now.GetResourceVersion() != o.GetResourceVersion() {
 			t.Errorf("%s was written: %v", o.GetName(), now.GetAnnotations())
 		}
+	}
+}
+
+// TestCRDsAreGoing: CRDs that are being deleted are waited for and made anew.
+func TestCRDsAreGoing(t *testing.T) {
+	cleanUp(t)
+	mustUp(t, "--profile", "lite")
+	down(t)
+	file := filepath.Join(t.TempDir(), "held.yaml")
+	if err := os.WriteFile(file, []byte(`
+apiVersion: monitoring.coreos.com/v1
+kind: Probe
+metadata: {name: held, namespace: triton, finalizers: [example.com/held]}
+spec: {}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sandbox.Must(t, "kubectl", "apply", "-f", file)
+	old := crd(t, "probes").GetUID()
+	sandbox.Must(t, "kubectl", "delete", "crd", "probes.monitoring.coreos.com", "--wait=false")
+	says(t, up(t, "--profile", "lite", "--timeout", "4s"), 124, "CustomResourceDefinition probes.monitoring.coreos.com is being deleted and has not ended", "run it again")
+
+	run := sandbox.Start(t, "kubectl-triton", upArgs("--profile", "lite")...)
+	run.AwaitLine(t, time.Minute, "… CRDs:")
+	sandbox.Must(t, "kubectl", "-n", "triton", "patch", "probe", "held", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	says(t, run.Wait(t, 2*time.Minute), 0, "healthy")
+	if crd(t, "probes").GetUID() == old {
+		t.Error("the CRD is the old one")
 	}
 }
 
