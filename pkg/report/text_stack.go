@@ -157,12 +157,7 @@ func (t *screen) diff(text string) {
 func (t *screen) stackCheck(c StackCheck) {
 	t.marked(t.mark(c.State), c.Name, c.Detail)
 	if c.Fix != "" && c.State != CheckOK {
-		for i, l := range Fold(c.Fix, Width-6-stackLabelWidth) {
-			arrow := "→"
-			if i > 0 {
-				arrow = " "
-			}
-			t.line("  %-*s %s %s", stackLabelWidth, "", t.label.Render(arrow), l)
-		}
+		// Whole, so that a command in it can be copied.
+		t.line("    %s %s", t.label.Render("→"), c.Fix)
 	}
 }

@@ -162,6 +162,9 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 			report(release.Name, "uninstalling", false, nil)
 			err := releases.Uninstall(ctx, release)
 			if err == nil {
+				err = c.collect(ctx, r.Namespace, release.Name)
+			}
+			if err == nil {
 				err = c.awaitGone(ctx, r.Namespace, release.Name)
 			}
 			report(release.Name, "uninstalled", true, err)
@@ -173,6 +176,28 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 		all = append(all, <-failed)
 	}
 	return join(len(all), all...)
+}
+
+// collect deletes what the operator made for a release's Prometheus and
+// Alertmanager. The garbage collector would, but it hears of new kinds only
+// every half minute, and never of owners whose kind is purged meanwhile.
+func (c *Client) collect(ctx context.Context, namespace, release string) error {
+	list, err := c.kubernetes.AppsV1().StatefulSets(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("could not see what the operator made for %s: %w", release, err)
+	}
+	for _, set := range list.Items {
+		owned := slices.ContainsFunc(set.OwnerReferences, func(o metav1.OwnerReference) bool {
+			return strings.HasPrefix(o.APIVersion, monitoringGroup+"/") && strings.HasPrefix(o.Name, fullName(release)+"-")
+		})
+		if release != PrometheusStackChart().Release || !owned {
+			continue
+		}
+		if err := c.remove(ctx, Ref{Group: "apps", Version: "v1", Kind: "StatefulSet", Namespace: namespace, Name: set.Name}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitGone waits until the pods of a release, those that the operator made

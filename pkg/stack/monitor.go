@@ -67,23 +67,29 @@ func (t Target) podMonitor(a Admission, interval time.Duration) *unstructured.Un
 		// port and container of the pod becomes the same target, which
 		// Prometheus scrapes once.
 		relabelings = append(relabelings,
-			map[string]any{
-				"action": "replace", "sourceLabels": []any{"__meta_kubernetes_pod_ip"}, "targetLabel": "__address__",
-				"replacement": fmt.Sprintf("${1}:%d", t.Port),
-			},
+			address(`([^:]+)`, "${1}", t.Port),
+			address(`(.+:.+)`, "[${1}]", t.Port),
 			map[string]any{"action": "replace", "targetLabel": "container", "replacement": t.Container},
 		)
 	}
 	endpoint["relabelings"] = relabelings
-	return monitor(PodMonitorKind, t.Namespace+"-"+t.Name, a, map[string]any{
+	return monitor(PodMonitorKind, t.Namespace+"."+t.Name, a, map[string]any{
 		"namespaceSelector":   map[string]any{"matchNames": []any{t.Namespace}},
 		"selector":            map[string]any{"matchLabels": anyMap(t.PodLabels)},
 		"podMetricsEndpoints": []any{endpoint},
 	})
 }
 
+// address replaces a target's address by the pod's own, if that matches.
+func address(regex, host string, port int32) map[string]any {
+	return map[string]any{
+		"action": "replace", "sourceLabels": []any{"__meta_kubernetes_pod_ip"}, "regex": regex, "targetLabel": "__address__",
+		"replacement": fmt.Sprintf("%s:%d", host, port),
+	}
+}
+
 func (t Target) serviceMonitor(a Admission, interval time.Duration) *unstructured.Unstructured {
-	return monitor(ServiceMonitorKind, t.Namespace+"-"+t.Name, a, map[string]any{
+	return monitor(ServiceMonitorKind, t.Namespace+"."+t.Name, a, map[string]any{
 		"namespaceSelector": map[string]any{"matchNames": []any{t.Namespace}},
 		"selector":          map[string]any{"matchLabels": anyMap(t.ServiceLabels)},
 		"endpoints": []any{map[string]any{
@@ -99,7 +105,7 @@ func (c *Client) ExporterMonitor(ctx context.Context, p *Prometheus, t Target, i
 	if err != nil {
 		return nil, err
 	}
-	o.SetName("gpu-" + t.Namespace + "-" + t.Name)
+	o.SetName("gpu." + t.Namespace + "." + t.Name)
 	return o, nil
 }
 

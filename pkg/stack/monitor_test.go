@@ -83,7 +83,7 @@ func TestExporterMonitorHasItsOwnName(t *testing.T) {
 	w := newWorld(t, nil)
 	p := &Prometheus{Namespace: "monitoring", Name: "k8s", selectors: map[string]selection{PodMonitorKind: {all, all}}}
 	o, err := w.ExporterMonitor(t.Context(), p, OwnExporter("gpu"), time.Second)
-	if err != nil || RefOf(o).String() != "PodMonitor monitoring/gpu-gpu-dcgm-exporter" {
+	if err != nil || RefOf(o).String() != "PodMonitor monitoring/gpu.gpu.dcgm-exporter" {
 		t.Errorf("got %v, %v", o, err)
 	}
 }
@@ -150,7 +150,7 @@ func TestMonitorsNote(t *testing.T) {
 	p := &Plan{Wish: Wish{ScrapeInterval: 2 * time.Second, Tritons: []Target{triton(func(*Target) {}), triton(func(t *Target) { t.Name, t.PodLabels = "b", map[string]string{"app": "b"} })}},
 		Prometheus: &Prometheus{Namespace: "monitoring", selectors: map[string]selection{PodMonitorKind: {all, all}}}}
 	objects, notes := p.monitors(t.Context(), w.Client, known)
-	if len(objects) != 1 || objects[0].GetName() != "triton-b" {
+	if len(objects) != 1 || objects[0].GetName() != "triton.b" {
 		t.Errorf("monitors: %v", objects)
 	}
 	if len(notes) != 1 || notes[0] != "Triton triton/triton-infer is scraped already, every 30s by PodMonitor triton/theirs; a test of some seconds needs a scrape interval of 2s" {
