@@ -111,6 +111,7 @@ func wipe(t *testing.T, config sandboxConfig) {
 	for _, c := range charts(t) {
 		config.must(t, "helm", "uninstall", c.release, "--namespace", "monitoring", "--ignore-not-found", "--wait")
 	}
+	config.must(t, "kubectl", "-n", "monitoring", "delete", "statefulset", "--all")
 	// The garbage collector finds no owner any more once its kind is gone.
 	config.must(t, "kubectl", "-n", "monitoring", "wait", "--for=delete", "pod", "--all", "--timeout", installTimeout)
 	config.must(t, "kubectl", "delete", "crd", "--all", "--wait")
