@@ -32,10 +32,6 @@ func helmInstall(t *testing.T, release, namespace string, args ...string) {
 		if err := removeNamespace(ctx, namespace); err != nil {
 			t.Error(err)
 		}
-		// helm leaves its CRDs; "down --purge" leaves those that it didn't make.
-		if out, err := sandbox.Command(ctx, "kubectl", nil, "delete", "crd", "--all", "--wait").CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
 	})
 	sandbox.Must(t, "helm", append([]string{"install", release, "kube-prometheus-stack", "--repo", charts, "--namespace", namespace, "--create-namespace",
 		"--set", "prometheusOperator.admissionWebhooks.enabled=false,prometheusOperator.tls.enabled=false"}, args...)...)
