@@ -230,7 +230,7 @@ func says(t *testing.T, o harness.Outcome, code int, words ...string) {
 	}
 	text := strings.Join(strings.Fields(o.Stderr+" "+o.Stdout), " ")
 	for _, w := range words {
-		if !strings.Contains(text, w) {
+		if !strings.Contains(text, strings.Join(strings.Fields(w), " ")) {
 			t.Errorf("it does not say %q", w)
 		}
 	}

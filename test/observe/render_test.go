@@ -116,7 +116,7 @@ func TestRenderIsWhatUpMakes(t *testing.T) {
 			t.Errorf("%s differs: %s", k, d)
 		}
 	}
-	if compared < 40 {
+	if compared < 25 {
 		t.Errorf("only %d objects were compared", compared)
 	}
 	t.Logf("%d objects are the same", compared)
