@@ -115,6 +115,9 @@ func TestAdvise(t *testing.T) {
 		"explained":    {c.explain(forbidden, "look"), c.explain(forbidden, "look").Error()},
 		"charts":       {&stack.UnreachableError{Attempts: []error{forbidden}}, (&stack.UnreachableError{Attempts: []error{forbidden}}).Error()},
 		"usage":        {usageErrorf("wrong"), "wrong"},
+		"a rule":       {&wrapped{"no release", errors.New(`admission webhook "a" denied the request: no`)}, `no release: admission webhook "a" denied the request: no; this is the rule of an admission webhook of the cluster, see 'kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations'; run it again when it allows this`},
+		"no webhook":   {&wrapped{"no release", errors.New(`failed calling webhook "a": EOF`)}, `no release: failed calling webhook "a": EOF; an admission webhook of the cluster doesn't answer: mend it or remove its configuration, see 'kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations', and run it again`},
+		"quota":        {&wrapped{"no release", errors.New(`secrets "a" is forbidden: exceeded quota: small`)}, `no release: secrets "a" is forbidden: exceeded quota: small; raise the quota, or use another namespace by --stack-namespace`},
 		"anything":     {errors.New("x"), "x"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("%s is changing the stack since %s; wait until that has ended and try again", e.Holder, e.Since.Format(time.TimeOnly))
+	return fmt.Sprintf("%s is changing the stack since %s; wait until that has ended and try again (a killed one's lock is free after %d s)", e.Holder, e.Since.Format(time.TimeOnly), leaseDuration/time.Second)
 }
 
 // Lock keeps others from changing the stack in a namespace at the same time. A

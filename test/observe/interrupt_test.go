@@ -21,6 +21,9 @@ func TestInterrupted(t *testing.T) {
 	for _, moment := range moments {
 		t.Run(moment, func(t *testing.T) {
 			cleanUp(t)
+			if moment == moments[0] {
+				withoutCRDs(t)
+			}
 			run := sandbox.Start(t, "kubectl-triton", upArgs("--profile", "lite")...)
 			if !run.AwaitLine(t, time.Minute, moment) {
 				t.Fatal("it ended before")
@@ -42,6 +45,9 @@ func TestKilled(t *testing.T) {
 	for _, moment := range moments[:2] {
 		t.Run(moment, func(t *testing.T) {
 			cleanUp(t)
+			if moment == moments[0] {
+				withoutCRDs(t)
+			}
 			run := sandbox.Start(t, "kubectl-triton", upArgs("--profile", "lite")...)
 			if !run.AwaitLine(t, time.Minute, moment) {
 				t.Fatal("it ended before")

@@ -4,11 +4,18 @@ package observe
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubectl-triton/kubectl-triton/assets"
+	"github.com/kubectl-triton/kubectl-triton/pkg/dashboard"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/test/harness"
 )
@@ -16,6 +23,7 @@ import (
 // TestLifecycle: the whole life of a stack, from nothing to nothing.
 func TestLifecycle(t *testing.T) {
 	cleanUp(t)
+	withoutCRDs(t)
 	before := sandbox.Snapshot(t)
 
 	r := mustUp(t)
@@ -87,10 +95,13 @@ func TestLifecycle(t *testing.T) {
 // kubelets is the Service that the operator makes for the kubelets' metrics.
 const kubelets = "kube-system/prom-operator-kube-prometh-kubelet"
 
-// benchIsSeen: a test shows in Prometheus and, marked, in Grafana.
+// benchIsSeen: a test shows in Prometheus, marked in Grafana, and in every panel
+// of the three dashboards.
 func benchIsSeen(t *testing.T) {
+	// A fifth of the requests to "flaky" fails: errors have panels too.
+	flaky := sandbox.Start(t, "kubectl-triton", "bench", "flaky", "--concurrency", "4", "--duration", "5m", "--warmup", "0", "--max-error-rate", "100%", "--no-grafana", "--no-prometheus")
 	var r report.Bench
-	out := sandbox.Must(t, "kubectl-triton", "bench", "queueing", "--concurrency", "4", "--duration", "10s", "-o", "json")
+	out := sandbox.Must(t, "kubectl-triton", "bench", "queueing", "--concurrency", "6", "--duration", "10s", "--warmup", "0", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +111,45 @@ func benchIsSeen(t *testing.T) {
 	if r.GPU == nil || r.GPU.Source != "Prometheus (DCGM)" || len(r.GPU.Devices) == 0 || r.GPU.Devices[0].Insufficient {
 		t.Errorf("the GPUs: %+v", r.GPU)
 	}
-	if r.Grafana == nil || r.Grafana.AnnotationID == 0 {
-		t.Errorf("Grafana: %+v", r.Grafana)
+	if r.Grafana == nil {
+		t.Fatal("Grafana has no annotation")
 	}
+	regions := annotations(t, r.Grafana.Tags)
+	if len(regions) != 1 || regions[0].ID != r.Grafana.AnnotationID || regions[0].Time != r.StartTime.UnixMilli() || regions[0].TimeEnd != r.EndTime.UnixMilli() {
+		t.Errorf("Grafana holds %+v; the test ran from %d to %d", regions, r.StartTime.UnixMilli(), r.EndTime.UnixMilli())
+	}
+
+	prometheus := sandbox.Prometheus(t, "monitoring", "prom-operator-kube-prometh-prometheus")
+	for _, file := range assets.Dashboards() {
+		d, err := dashboard.Parse(file.JSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if empty := harness.NewViewer(t, prometheus, d, r.StartTime).Empty(d, map[string]float64{}); len(empty) > 0 {
+			t.Errorf("without data in %s are %q", d.UID, empty)
+		}
+	}
+	flaky.Signal(syscall.SIGINT)
+	flaky.Wait(t, time.Minute)
+}
+
+type region struct{ ID, Time, TimeEnd int64 }
+
+// annotations asks Grafana itself.
+func annotations(t *testing.T, tags []string) []region {
+	t.Helper()
+	secret, err := sandbox.Client.CoreV1().Secrets("monitoring").Get(t.Context(), "prom-operator-grafana", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := url.UserPassword(string(secret.Data["admin-user"]), string(secret.Data["admin-password"]))
+	query := url.Values{"tags": tags}
+	text := harness.Fetch(t, sandbox.DialService(t, "monitoring", "prom-operator-grafana", "80"), http.MethodGet, "http://"+login.String()+"@grafana/api/annotations?"+query.Encode(), "")
+	var found []region
+	if err := json.Unmarshal([]byte(text), &found); err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // nothingToDo: a second "up" writes nothing.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,19 +86,30 @@ func removeNamespace(ctx context.Context, name string) error {
 	}
 }
 
-// cleanUp leaves nothing of a stack to the next test, whatever becomes of this one.
+// cleanUp leaves nothing of a stack to the next test but the CRDs, whatever
+// becomes of this one.
 func cleanUp(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		cmd := sandbox.Command(ctx, "kubectl-triton", nil, "observe", "down", "--purge", "--yes", "--timeout", "60s")
+		cmd := sandbox.Command(ctx, "kubectl-triton", nil, "observe", "down", "--timeout", "60s")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("cleaning up: %v\n%s", err, out)
 		}
 		if err := removeNamespace(ctx, "monitoring"); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// withoutCRDs takes away what cleanUp leaves.
+func withoutCRDs(t *testing.T) {
+	t.Helper()
+	sandbox.Must(t, "kubectl", "delete", "crd", "--all", "--wait")
+	_ = sandbox.Client.CoreV1().Services("kube-system").Delete(t.Context(), "prom-operator-kube-prometh-kubelet", metav1.DeleteOptions{})
+	harness.Eventually(t, time.Minute, "the end of the kubelets' addresses", func() bool {
+		return !slices.ContainsFunc(slices.Collect(maps.Keys(sandbox.Snapshot(t))), func(k string) bool { return strings.Contains(k, kubelets) })
 	})
 }
 
@@ -218,7 +230,7 @@ func says(t *testing.T, o harness.Outcome, code int, words ...string) {
 	}
 	text := strings.Join(strings.Fields(o.Stderr+" "+o.Stdout), " ")
 	for _, w := range words {
-		if !strings.Contains(text, w) {
+		if !strings.Contains(text, strings.Join(strings.Fields(w), " ")) {
 			t.Errorf("it does not say %q", w)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+	"github.com/kubectl-triton/kubectl-triton/test/harness"
 )
 
 // helmInstall makes a release of kube-prometheus-stack with the stock client.
@@ -31,10 +32,6 @@ func helmInstall(t *testing.T, release, namespace string, args ...string) {
 		_ = sandbox.Client.CoreV1().Services("kube-system").Delete(ctx, kubeletService(release), metav1.DeleteOptions{})
 		if err := removeNamespace(ctx, namespace); err != nil {
 			t.Error(err)
-		}
-		// helm leaves its CRDs; "down --purge" leaves those that it didn't make.
-		if out, err := sandbox.Command(ctx, "kubectl", nil, "delete", "crd", "--all", "--wait").CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
 		}
 	})
 	sandbox.Must(t, "helm", append([]string{"install", release, "kube-prometheus-stack", "--repo", charts, "--namespace", namespace, "--create-namespace",
@@ -130,6 +127,19 @@ func TestForeignPrometheus(t *testing.T) {
 	status(t, 0)
 
 	down(t)
+	leavesAsBefore(t, before)
+}
+
+// leavesAsBefore waits until an operator that stays has written the
+// configuration of before, and compares everything.
+func leavesAsBefore(t *testing.T, before harness.Snapshot) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		now := sandbox.Snapshot(t)
+		if len(before.Altered(now))+len(before.Added(now))+len(now.Added(before)) == 0 {
+			return
+		}
+	}
 	before.Same(t, sandbox.Snapshot(t))
 }
 
@@ -280,7 +290,7 @@ func TestGitOps(t *testing.T) {
 			}
 		}
 		down(t)
-		before.Same(t, sandbox.Snapshot(t))
+		leavesAsBefore(t, before)
 	})
 	t.Run("Flux", func(t *testing.T) {
 		cleanUp(t)
