@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// monitoringNamespace makes the stack's namespace ahead of it, with labels.
-func monitoringNamespace(t *testing.T, labels string) {
-	t.Helper()
-	apply(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: monitoring, labels: {"+labels+"}}\n")
-}
-
 // healthyAfter shows that nothing is left of a fault.
 func healthyAfter(t *testing.T, args ...string) {
 	t.Helper()
@@ -60,10 +54,9 @@ webhooks:
 // that reason.
 func TestQuotaExceeded(t *testing.T) {
 	cleanUp(t)
-	monitoringNamespace(t, "")
 	t.Run("refused", func(t *testing.T) {
 		apply(t, "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: small, namespace: monitoring}\nspec: {hard: {pods: \"1\"}}\n")
-		says(t, up(t, "--profile", "lite", "--timeout", "12s"), 124, "not everything was proved", "exceeded quota: small", "workloads", "kubectl -n monitoring")
+		says(t, up(t, "--profile", "lite", "--timeout", "8s"), 124, "not everything was proved", "exceeded quota: small", "workloads", "kubectl -n monitoring")
 		if c := check(t, status(t, 1), "workloads"); !strings.Contains(c.Detail, "exceeded quota: small") {
 			t.Errorf("status says of the workloads: %s", c.Detail)
 		}
@@ -74,17 +67,21 @@ func TestQuotaExceeded(t *testing.T) {
 // TestPodSecurity: a namespace of the level baseline refuses what needs the host.
 func TestPodSecurity(t *testing.T) {
 	cleanUp(t)
-	monitoringNamespace(t, "pod-security.kubernetes.io/enforce: baseline")
-	o := up(t, "--timeout", "15s")
+	level := func(level string) {
+		t.Helper()
+		sandbox.Must(t, "kubectl", "label", "namespace", "monitoring", "pod-security.kubernetes.io/enforce="+level, "--overwrite")
+	}
+	level("baseline")
+	o := up(t, "--timeout", "10s")
 	says(t, o, 124, "violates PodSecurity", "baseline", "dcgm-exporter", "kubectl label namespace monitoring pod-security.kubernetes.io/enforce=privileged --overwrite")
-	sandbox.Must(t, "kubectl", "label", "namespace", "monitoring", "pod-security.kubernetes.io/enforce=privileged", "--overwrite")
+	level("privileged")
 	healthyAfter(t)
 }
 
 // TestImageNeverComes: the image and the registry are named.
 func TestImageNeverComes(t *testing.T) {
 	cleanUp(t)
-	o := up(t, "--profile", "lite", "--timeout", "15s", "--set", "grafana.image.registry=registry.invalid")
+	o := up(t, "--profile", "lite", "--timeout", "10s", "--set", "grafana.image.registry=registry.invalid")
 	says(t, o, 124, "prom-operator-grafana", "registry.invalid/grafana/grafana", "ImagePull", "no such host", "observe status")
 	if c := check(t, status(t, 1), "workloads"); !strings.Contains(c.Detail, "registry.invalid") {
 		t.Errorf("status says of the workloads: %s", c.Detail)

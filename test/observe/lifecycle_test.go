@@ -24,6 +24,9 @@ import (
 func TestLifecycle(t *testing.T) {
 	cleanUp(t)
 	withoutCRDs(t)
+	if err := removeNamespace(t.Context(), "monitoring"); err != nil {
+		t.Fatal(err)
+	}
 	before := sandbox.Snapshot(t)
 
 	r := mustUp(t)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -47,11 +48,7 @@ func run(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}()
-	if charts, err = chartsOf(sandbox); err == nil {
-		// From nothing means without the namespace too.
-		err = removeNamespace(context.Background(), "monitoring")
-	}
-	if err != nil {
+	if charts, err = chartsOf(sandbox); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -86,19 +83,20 @@ func removeNamespace(ctx context.Context, name string) error {
 	}
 }
 
-// cleanUp leaves nothing of a stack to the next test but the CRDs, whatever
-// becomes of this one.
+// cleanUp leaves nothing of a stack to the next test, whatever becomes of this
+// one. The CRDs and the namespace stay: both take seconds to go and come.
 func cleanUp(t *testing.T) {
 	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}
+	if _, err := sandbox.Client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		cmd := sandbox.Command(ctx, "kubectl-triton", nil, "observe", "down", "--timeout", "60s")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("cleaning up: %v\n%s", err, out)
-		}
-		if err := removeNamespace(ctx, "monitoring"); err != nil {
-			t.Error(err)
 		}
 	})
 }

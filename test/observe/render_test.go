@@ -96,8 +96,7 @@ func TestRenderIsWhatUpMakes(t *testing.T) {
 	}
 	down(t, "--purge", "--yes")
 
-	apply(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: monitoring, labels: {pod-security.kubernetes.io/enforce: privileged}}\n---\n"+
-		"apiVersion: v1\nkind: Secret\nmetadata: {name: prom-operator-grafana, namespace: monitoring}\nstringData: {admin-user: admin, admin-password: chosen}\n")
+	apply(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: prom-operator-grafana, namespace: monitoring}\nstringData: {admin-user: admin, admin-password: chosen}\n")
 	applyTwice(t, o.Stdout)
 	applied := sandbox.Snapshot(t)
 	compared := 0
