@@ -42,6 +42,9 @@ func (w Wish) exporterLayers(admission *Admission, existing Values) ([]Values, e
 	if err != nil {
 		return nil, err
 	}
+	// Merged maps would keep the assets' label. A null over it would reach the
+	// manifest, where it means the empty text.
+	delete(layers[0], "nodeSelector")
 	placement, err := w.Placement.values()
 	if err != nil {
 		return nil, err
@@ -60,11 +63,8 @@ func (w Wish) exporterLayers(admission *Admission, existing Values) ([]Values, e
 // values are the chart's keys for a placement. What the assets say for use by
 // hand gives way to what the nodes really have.
 func (p Placement) values() (Values, error) {
-	v := Values{"tolerations": []any{}}
+	v := Values{"tolerations": []any{}, "nodeSelector": anyMap(p.NodeSelector)}
 	var err error
-	if v["nodeSelector"], err = selectorValues(p.NodeSelector); err != nil {
-		return nil, err
-	}
 	var tolerations []any
 	for i := range p.Tolerations {
 		t, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&p.Tolerations[i])
@@ -85,24 +85,6 @@ func (p Placement) values() (Values, error) {
 		v["runtimeClassName"] = p.RuntimeClass
 	}
 	return v, nil
-}
-
-// selectorValues replaces the assets' selector: merged maps would keep its labels.
-func selectorValues(labels map[string]string) (map[string]any, error) {
-	values, err := ParseValues(assets.DCGMValues(), "assets/dcgm-values.yaml")
-	if err != nil {
-		return nil, err
-	}
-	selector := map[string]any{}
-	if before, ok := values["nodeSelector"].(map[string]any); ok {
-		for key := range before {
-			selector[key] = nil
-		}
-	}
-	for key, value := range labels {
-		selector[key] = value
-	}
-	return selector, nil
 }
 
 type layer struct {

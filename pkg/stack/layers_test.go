@@ -26,7 +26,7 @@ func TestExporterLayers(t *testing.T) {
 	admission := &Admission{Namespace: "monitoring", Labels: map[string]string{"release": "prom-operator", ManagedByLabel: ManagedBy, PartOfLabel: PartOf}}
 	got := merged(wish, admission, nil)
 	for path, want := range map[string]any{
-		"nodeSelector":     map[string]any{"nvidia.com/gpu.present": nil, "feature.node.kubernetes.io/pci-10de.present": "true"},
+		"nodeSelector":     map[string]any{"feature.node.kubernetes.io/pci-10de.present": "true"},
 		"tolerations":      []any{map[string]any{"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}},
 		"runtimeClassName": "nvidia",
 		"arguments":        []any{"-f", "/etc/dcgm-exporter/default-counters.csv", "--collect-interval=500"},

@@ -53,11 +53,11 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("%s was not planned", k)
 	}
 
-	sandbox.Must(t, "kubectl", "-n", "monitoring", "scale", "deployment", "prom-operator-kube-state-metrics", "--replicas=0")
-	sandbox.Must(t, "kubectl", "-n", "monitoring", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=kube-state-metrics", "--timeout=60s")
+	sandbox.Must(t, "kubectl", "-n", "monitoring", "scale", "deployment", "prom-operator-grafana", "--replicas=0")
+	sandbox.Must(t, "kubectl", "-n", "monitoring", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=grafana", "--timeout=60s")
 	drifted := sandbox.Snapshot(t)
 	o = up(t, "--profile", "lite", "--diff")
-	says(t, o, 0, "- replicas: 0", "+ replicas: 1", "prom-operator-kube-state-metrics")
+	says(t, o, 0, "- replicas: 0", "+ replicas: 1", "prom-operator-grafana")
 	if strings.Contains(o.Stdout, "--- Secret") {
 		t.Error("the difference shows a Secret that does not change")
 	}
