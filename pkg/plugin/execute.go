@@ -90,7 +90,7 @@ and GPU in one screen.`,
 	})
 	cmd.AddCommand(
 		newBenchCommand(streams), newObserveCommand(streams), newDashboardsCommand(streams),
-		newNodesCommand(streams), newVersionCommand(streams),
+		newNodesCommand(streams), newModelsCommand(streams), newVersionCommand(streams),
 	)
 	refuseWrongArgs(cmd)
 	return cmd
