@@ -56,7 +56,7 @@ usage, 130 interrupted.`,
   kubectl triton models load resnet50
 
   # on one pod
-  kubectl triton models load resnet50 --pod triton-infer-7c9d8b6f5-x2x4z`,
+  kubectl triton models load resnet50 --pod $(kubectl -n triton get pods -l app=triton-infer -o name | head -n 1)`,
 		Args: cobra.ExactArgs(1),
 		RunE: o.runE,
 	}
@@ -148,19 +148,20 @@ func (o *ModelsControlOptions) interrupted(what string) error {
 
 // apply changes the pods that can be asked.
 func (o *ModelsControlOptions) apply(ctx context.Context, t *modelsTunnel, reading *modelsReading) error {
+	has := func(p podModels) bool {
+		return slices.ContainsFunc(p.models, func(m podModel) bool { return m.Name == o.Model })
+	}
 	var pods []podModels
-	known, failed := false, 0
+	known, failed := slices.ContainsFunc(reading.pods, has), 0
 	for _, p := range reading.pods {
-		i := slices.IndexFunc(p.models, func(m podModel) bool { return m.Name == o.Model })
-		known = known || i >= 0
 		switch {
 		case p.err != nil:
 			failed++
 			fmt.Fprintf(o.ErrOut, "pod/%s was not asked: %v\n", p.ref.Name, p.err)
-		case o.Unload && i >= 0 && !o.loadedOn(p):
-			fmt.Fprintf(o.ErrOut, "pod/%s does not have model %s loaded\n", p.ref.Name, o.Model)
-		case o.Unload && i < 0:
-			fmt.Fprintf(o.ErrOut, "pod/%s has no model %s\n", p.ref.Name, o.Model)
+		case o.Unload && !o.loadedOn(p):
+			if known {
+				fmt.Fprintf(o.ErrOut, "pod/%s does not have model %s loaded\n", p.ref.Name, o.Model)
+			}
 		default:
 			pods = append(pods, p)
 		}

@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,11 +76,10 @@ func (t *modelsTunnel) choose(ctx context.Context, c *cluster, o *modelsFlags) (
 	if t.objects, err = c.podsOf(ctx, t.service); err != nil {
 		return err
 	}
-	if o.Pod != "" {
-		all := t.pods
-		t.pods = slices.DeleteFunc(slices.Clone(all), func(p portforward.Candidate) bool { return p.Pod.Name != o.Pod })
+	if name := strings.TrimPrefix(o.Pod, "pod/"); name != "" {
+		t.pods = slices.DeleteFunc(t.pods, func(p portforward.Candidate) bool { return p.Pod.Name != name })
 		if len(t.pods) == 0 {
-			return fmt.Errorf("there is no pod %s behind Service %s in namespace %s; list them with 'kubectl -n %s get pods -l %s'", o.Pod, t.service.Name, t.service.Namespace, t.service.Namespace, t.service.Selector)
+			return fmt.Errorf("there is no pod %s behind Service %s in namespace %s; list them with 'kubectl -n %s get pods -l %s'", name, t.service.Name, t.service.Namespace, t.service.Namespace, t.service.Selector)
 		}
 	}
 	if len(t.pods) == 0 {
@@ -130,15 +131,21 @@ func (r *modelsReading) closed() error {
 	return forbidden
 }
 
-func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) podModels {
-	r := podModels{ref: p.Pod, ready: p.Ready, reason: p.Reason}
+// reachable says why a pod can't be asked; one that runs but is not ready can be.
+func (t *modelsTunnel) reachable(p portforward.Candidate) error {
 	object := t.object(p.Pod)
 	switch {
 	case object == nil || object.Status.Phase != corev1.PodRunning || object.DeletionTimestamp != nil:
-		r.err = fmt.Errorf("the pod does not run: %s", p.Reason)
-		return r
+		return fmt.Errorf("the pod does not run: %s", cmp.Or(p.Reason, "it is new"))
 	case p.Pod.Port == 0:
-		r.err = errors.New(p.Reason)
+		return errors.New(p.Reason)
+	}
+	return nil
+}
+
+func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) podModels {
+	r := podModels{ref: p.Pod, ready: p.Ready, reason: p.Reason}
+	if r.err = t.reachable(p); r.err != nil {
 		return r
 	}
 	hc := httpClient(t.dialer.Pod(p.Pod.Namespace, p.Pod.Name, fmt.Sprint(p.Pod.Port)).DialContext)
@@ -160,7 +167,7 @@ func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) pod
 	var counters map[metrics.ModelKey]metrics.ModelCounters
 	// Both only add to what the index says; a server may refuse them.
 	wg.Go(func() { stats, _ = client.Statistics(ctx, "", "") })
-	wg.Go(func() { counters = t.counters(ctx, object) })
+	wg.Go(func() { counters = t.counters(ctx, t.object(p.Pod)) })
 	r.models = make([]podModel, len(index))
 	turn := make(chan struct{}, configsAtOnce)
 	for i, m := range index {
@@ -190,6 +197,18 @@ func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) pod
 		}
 	}
 	return r
+}
+
+// index asks one pod for its models' names and states.
+func (t *modelsTunnel) index(ctx context.Context, ref portforward.PodRef) ([]triton.ModelIndex, error) {
+	hc := httpClient(t.dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext)
+	defer hc.CloseIdleConnections()
+	return triton.NewClient(hc, tritonURL).RepositoryIndex(ctx)
+}
+
+// metadata asks one pod which Triton it runs.
+func (t *modelsTunnel) metadata(ctx context.Context, ref portforward.PodRef) (triton.ServerMetadata, error) {
+	return triton.NewClient(httpClient(t.dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext), tritonURL).ServerMetadata(ctx)
 }
 
 // counters reads the pod's metrics, which alone tell how long loading took; nil

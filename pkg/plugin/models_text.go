@@ -52,8 +52,8 @@ func (s *modelsScreen) table(m *modelsReport, wide bool) {
 		}
 		s.line("%s", l)
 	}
-	s.line("")
 	if len(dropped) > 0 {
+		s.line("")
 		s.fact("no room for", strings.ToLower(strings.Join(dropped, ", "))+"; -o wide has everything")
 	}
 }
@@ -117,6 +117,7 @@ func (s *modelsScreen) problem(isError bool, text string) {
 	if isError {
 		mark = s.bad.Render("✗")
 	}
+	s.line("")
 	for _, l := range folded(text, report.Width-2) {
 		s.line("%s %s", mark, l)
 		mark = " "
