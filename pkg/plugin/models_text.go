@@ -118,7 +118,7 @@ func (s *modelsScreen) problem(isError bool, text string) {
 		mark = s.bad.Render("✗")
 	}
 	s.line("")
-	for _, l := range folded(text, report.Width-2) {
+	for _, l := range report.Fold(text, report.Width-2) {
 		s.line("%s %s", mark, l)
 		mark = " "
 	}

@@ -48,7 +48,7 @@ func writeUsage(cmd *cobra.Command) error {
 	section("Kubernetes connection", connection.FlagUsagesWrapped(report.Width))
 	if len(trimmed) > 0 {
 		b.WriteString("\n")
-		for _, l := range folded("As in kubectl (see 'kubectl options'): "+strings.Join(trimmed, ", "), report.Width-2) {
+		for _, l := range report.Fold("As in kubectl (see 'kubectl options'): "+strings.Join(trimmed, ", "), report.Width-2) {
 			b.WriteString("  " + l + "\n")
 		}
 	}
