@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,6 +23,7 @@ const configsAtOnce = 8
 // modelsReading is what the pods behind a Service said of their models.
 type modelsReading struct {
 	service *tritonService
+	time    time.Time
 	pods    []podModels // in order of names
 }
 
@@ -110,7 +112,7 @@ func (c *cluster) readModels(ctx context.Context, o *modelsFlags, n *notes) (*mo
 }
 
 func (t *modelsTunnel) read(ctx context.Context) (*modelsReading, error) {
-	r := &modelsReading{service: t.service, pods: make([]podModels, len(t.pods))}
+	r := &modelsReading{service: t.service, time: time.Now(), pods: make([]podModels, len(t.pods))}
 	var wg sync.WaitGroup
 	for i, p := range t.pods {
 		wg.Go(func() { r.pods[i] = t.readPod(ctx, p) })

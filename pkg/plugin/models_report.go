@@ -23,6 +23,7 @@ const stateNotLoaded = "NOT_LOADED"
 type modelsReport struct {
 	Schema      string        `json:"schema"`
 	ToolVersion string        `json:"tool_version"`
+	Time        time.Time     `json:"time"` // of the reading
 	Context     string        `json:"context,omitempty"`
 	Namespace   string        `json:"namespace"`
 	Service     string        `json:"service"`
@@ -112,7 +113,7 @@ type modelServed struct {
 
 // newModelsReport groups what the pods said; names limit it to some models.
 func newModelsReport(reading *modelsReading, names []string, context string) *modelsReport {
-	r := &modelsReport{Schema: modelsSchema, ToolVersion: Version(), Context: context,
+	r := &modelsReport{Schema: modelsSchema, ToolVersion: Version(), Time: reading.time.UTC(), Context: context,
 		Namespace: reading.service.Namespace, Service: reading.service.Name,
 		Pods: []modelsPod{}, Models: []modelReport{}}
 	same := map[string]int{} // index in Models by all that must be the same

@@ -131,17 +131,17 @@ func instancesText(groups []modelInstances) string {
 
 // batchText is how large a batch may be, and who makes batches of requests.
 func batchText(m *modelReport) string {
-	text := "none"
+	var parts []string
 	if m.MaxBatchSize > 0 {
-		text = fmt.Sprintf("≤%d", m.MaxBatchSize)
+		parts = append(parts, fmt.Sprintf("≤%d", m.MaxBatchSize))
 	}
 	switch {
 	case m.Batching != nil:
-		text += " dynamic"
+		parts = append(parts, "dynamic")
 	case m.Sequence:
-		text += " sequence"
+		parts = append(parts, "sequence")
 	}
-	return text
+	return cmp.Or(strings.Join(parts, " "), "none")
 }
 
 func tensorTexts(tensors []modelTensor) []string {

@@ -20,7 +20,7 @@ func writeModels(w io.Writer, r *lipgloss.Renderer, m *modelsReport, wide, full 
 	color := func(light, dark string) lipgloss.Style {
 		return r.NewStyle().Foreground(lipgloss.AdaptiveColor{Light: light, Dark: dark})
 	}
-	s := &modelsScreen{nodesScreen{
+	s := &modelsScreen{nodesScreen: nodesScreen{
 		heading: r.NewStyle().Bold(true), label: color("240", "245"), dim: color("245", "240"),
 		warn: color("130", "214").Bold(true), bad: color("160", "203").Bold(true),
 	}}
@@ -41,7 +41,10 @@ func writeModels(w io.Writer, r *lipgloss.Renderer, m *modelsReport, wide, full 
 }
 
 // modelsScreen collects the lines of the terminal form.
-type modelsScreen struct{ nodesScreen }
+type modelsScreen struct {
+	nodesScreen
+	problems int // written so far
+}
 
 func (s *modelsScreen) table(m *modelsReport, wide bool) {
 	table, dropped := newModelsTable(m, wide)
@@ -81,10 +84,17 @@ func (s *modelsScreen) reasons(m *modelsReport) {
 			s.problem(line.State == "UNAVAILABLE" && line.Reason != "unloaded", fmt.Sprintf("%s is %s%s: %s", name, line.State, where, line.Reason))
 		case line.ConfigProblem != "":
 			s.problem(true, fmt.Sprintf("%s is %s%s, but its configuration can't be read: %s", name, line.State, where, line.ConfigProblem))
-		case where != "":
+		case where != "" && !m.explained(&line):
 			s.problem(false, fmt.Sprintf("%s is %s%s only", name, line.State, where))
 		}
 	}
+}
+
+// explained tells whether the reason on other pods says why line is on some only.
+func (m *modelsReport) explained(line *modelReport) bool {
+	return line.State == "READY" && slices.ContainsFunc(m.Models, func(other modelReport) bool {
+		return other.Name == line.Name && other.Version == line.Version && other.Reason != ""
+	})
 }
 
 func (s *modelsScreen) podProblems(m *modelsReport) {
@@ -117,7 +127,10 @@ func (s *modelsScreen) problem(isError bool, text string) {
 	if isError {
 		mark = s.bad.Render("✗")
 	}
-	s.line("")
+	if s.problems == 0 {
+		s.line("")
+	}
+	s.problems++
 	for _, l := range report.Fold(text, report.Width-2) {
 		s.line("%s %s", mark, l)
 		mark = " "
@@ -147,7 +160,7 @@ func (s *modelsScreen) model(m *modelsReport, r *modelReport) {
 		s.fact("responses", responsesText(r))
 	}
 	if r.Served != nil {
-		s.fact("served", servedText(r.Served, time.Now()))
+		s.fact("served", servedText(r.Served, m.Time))
 	}
 	if r.LoadSeconds != nil {
 		s.fact("load time", report.Seconds(*r.LoadSeconds))
