@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/charmbracelet/lipgloss"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
@@ -127,5 +128,34 @@ func TestModelsControlExplain(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %q", c.errs, err, c.want)
 		}
+	}
+}
+
+// TestModelsUnloadQuestion: the question says what the model has served and which
+// ensembles need it; only a typed yes is one.
+func TestModelsUnloadQuestion(t *testing.T) {
+	for _, c := range []struct {
+		keys string
+		code int
+	}{{"yes\n", ExitOK}, {"y\n", ExitUsage}, {"", ExitUsage}} {
+		streams, in, _, errOut := genericiooptions.NewTestIOStreams()
+		in.WriteString(c.keys)
+		o := NewModelsControlOptions(streams, true)
+		o.Model, o.interactive = "batching", true
+		err := o.ask(t.Context(), threePods(t).pods[:2])
+		var exit *ExitError
+		if errors.As(err, &exit); (err == nil) != (c.code == ExitOK) || exit != nil && exit.Code != c.code {
+			t.Errorf("%q: %v", c.keys, err)
+		}
+		text := errOut.String()
+		for _, want := range []string{"has served 1,531 requests ok, 4 failed since it was loaded", "These ensembles need it and will fail: ens.\n", "Unload batching from 2 pods (a, b)? Type yes: "} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is not in %q", want, text)
+			}
+		}
+	}
+	o := NewModelsControlOptions(genericiooptions.NewTestIOStreamsDiscard(), true)
+	if err := o.ask(t.Context(), threePods(t).pods[:1]); err == nil || !strings.Contains(err.Error(), "--yes") {
+		t.Errorf("without a terminal: %v", err)
 	}
 }
