@@ -18,6 +18,14 @@ export GOFLAGS := -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
 # of Kubernetes; the limit keeps it within a small machine's memory.
 GO          := CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB go
 LDFLAGS     := -s -w
+# What the plugin says of itself: the tag, if there is one, the commit and the
+# commit's date, so that the same commit gives the same bytes. Without git, what
+# the Go toolchain knows.
+PLUGIN_PKG  := github.com/kubectl-triton/kubectl-triton/pkg/plugin
+PLUGIN_FLAGS = $(LDFLAGS) \
+	-X $(PLUGIN_PKG).buildVersion=$(shell git describe --tags --exact-match --match 'v*' 2>/dev/null) \
+	-X $(PLUGIN_PKG).buildCommit=$(shell git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null) \
+	-X $(PLUGIN_PKG).buildDate=$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
 # Helm charts and clients refuse an API server whose version they can't parse.
 KUBERNETES  := v1.37.2
 VERSION_PKG := k8s.io/component-base/version
@@ -40,7 +48,7 @@ env:
 
 ## build: the plugin
 build:
-	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/kubectl-triton ./cmd/kubectl-triton
+	$(GO) build -ldflags "$(PLUGIN_FLAGS)" -o $(BIN)/kubectl-triton ./cmd/kubectl-triton
 
 ## sandbox: a control plane with nodes, Triton, GPUs, Prometheus and Grafana on this machine
 sandbox:

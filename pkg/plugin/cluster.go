@@ -1,6 +1,9 @@
 package plugin
 
 import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -13,6 +16,8 @@ type cluster struct {
 	rest    *rest.Config
 	client  kubernetes.Interface
 	context string
+	// probe asks whether a Service's pods answer as Triton; nil asks them.
+	probe func(ctx context.Context, svc *corev1.Service) error
 }
 
 func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {

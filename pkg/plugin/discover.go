@@ -2,7 +2,9 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -56,21 +58,39 @@ func (c *cluster) findTriton(ctx context.Context, namespace, service, port strin
 	case explicit:
 		return nil, c.missingService(ctx, ns, name)
 	}
-	candidates, scope, err := c.tritonCandidates(ctx, namespace)
+	scan, err := c.scanTriton(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
-	switch len(candidates) {
+	switch len(scan.services) {
 	case 0:
-		return nil, fmt.Errorf("no Triton was found: Service %s is not in namespace %s and no Service in %s leads to a pod with a tritonserver image; name it with --service and --namespace", name, ns, scope)
+		return nil, scan.nothing(ns, name)
 	case 1:
-		return newTritonService(&candidates[0], port, "the only Service in "+scope+" that leads to Triton")
+		how := "the only Service in " + scan.scope + " that leads to Triton"
+		if len(scan.byAnswer) > 0 {
+			how += ", by the answer of its pods"
+		}
+		return newTritonService(&scan.services[0], port, how)
 	}
 	var list []string
-	for _, s := range candidates {
+	for _, s := range scan.services {
 		list = append(list, fmt.Sprintf("--namespace %s --service %s", s.Namespace, s.Name))
 	}
+	slices.Sort(list)
 	return nil, usageErrorf("several Services lead to Triton; choose one of: %s", strings.Join(list, ", "))
+}
+
+// nothing says that no Triton was found, and which Services might have been one.
+func (s *tritonScan) nothing(namespace, name string) error {
+	text := fmt.Sprintf("no Triton was found: Service %s is not in namespace %s and no Service in %s leads to a pod with a tritonserver image", name, namespace, s.scope)
+	var maybe []string
+	for _, service := range slices.Sorted(maps.Keys(s.silent)) {
+		maybe = append(maybe, fmt.Sprintf("%s (%s)", service, s.silent[service]))
+	}
+	if len(maybe) > 0 {
+		text += "; these have ports like Triton's but don't answer as Triton: " + strings.Join(maybe, ", ")
+	}
+	return errors.New(text + "; name it with --service and --namespace")
 }
 
 func (c *cluster) missingService(ctx context.Context, ns, name string) error {
@@ -85,42 +105,6 @@ func (c *cluster) missingService(ctx context.Context, ns, name string) error {
 	return fmt.Errorf("there is no Service %s in namespace %s; it has: %s", name, ns, strings.Join(names, ", "))
 }
 
-// tritonCandidates lists the Services that lead to Triton, in namespace or,
-// when that is empty, in all of them.
-func (c *cluster) tritonCandidates(ctx context.Context, namespace string) ([]corev1.Service, string, error) {
-	services, _, scope, err := c.tritonServices(ctx, namespace)
-	return services, scope, err
-}
-
-// tritonServices lists the Services whose selector matches a pod with a
-// tritonserver image, and all pods, in namespace or, when that is empty, in all
-// of them. scope names where it looked.
-func (c *cluster) tritonServices(ctx context.Context, namespace string) (found []corev1.Service, pods []corev1.Pod, scope string, err error) {
-	scope = "the cluster"
-	if namespace != "" {
-		scope = "namespace " + namespace
-	}
-	list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, nil, scope, c.explain(err, "list the pods of "+scope+" to find Triton (or name it with --namespace and --service)")
-	}
-	services, err := c.client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, nil, scope, c.explain(err, "list the Services of "+scope+" to find Triton (or name it with --namespace and --service)")
-	}
-	for _, svc := range services.Items {
-		if len(svc.Spec.Selector) == 0 || pickPort(&svc, "http", 8000) == "" {
-			continue
-		}
-		if slices.ContainsFunc(podsBehind(&svc, list.Items), func(p corev1.Pod) bool { return runsTriton(&p) }) {
-			found = append(found, svc)
-		}
-	}
-	return found, list.Items, scope, nil
-}
-
-func runsTriton(p *corev1.Pod) bool { return tritonContainer(p) != nil }
-
 func newTritonService(svc *corev1.Service, port, how string) (*tritonService, error) {
 	if len(svc.Spec.Selector) == 0 {
 		return nil, fmt.Errorf("Service %s in namespace %s has no selector, so no pod can be chosen behind it; name a Service that selects pods with --service", svc.Name, svc.Namespace) //nolint:staticcheck // Service is a kind's name
@@ -128,9 +112,9 @@ func newTritonService(svc *corev1.Service, port, how string) (*tritonService, er
 	t := &tritonService{
 		Namespace:   svc.Namespace,
 		Name:        svc.Name,
-		HTTPPort:    pickPort(svc, "http", 8000),
-		GRPCPort:    pickPort(svc, "grpc", 8001),
-		MetricsPort: pickPort(svc, "metrics", 8002),
+		HTTPPort:    tritonHTTP().in(svc),
+		GRPCPort:    tritonGRPC().in(svc),
+		MetricsPort: tritonMetrics().in(svc),
 		Selector:    labels.SelectorFromSet(svc.Spec.Selector),
 		How:         how,
 	}
@@ -161,29 +145,13 @@ func (e *noHTTPPortError) what() string {
 	return fmt.Sprintf("Service %s in namespace %s has no port that looks like Triton's HTTP (named http or numbered 8000)", e.name, e.namespace)
 }
 
-// pickPort finds the Service port for a protocol by its name (http,
-// http-inference-server) or its number, and returns its number.
-func pickPort(svc *corev1.Service, name string, number int32) string {
-	for _, p := range svc.Spec.Ports {
-		if p.Name == name || strings.HasPrefix(p.Name, name+"-") {
-			return fmt.Sprint(p.Port)
-		}
-	}
-	for _, p := range svc.Spec.Ports {
-		if p.Port == number || p.TargetPort.IntVal == number {
-			return fmt.Sprint(p.Port)
-		}
-	}
-	return ""
-}
-
-// pods lists the pods behind the Service.
+// podsOf lists the pods behind the Service.
 func (c *cluster) podsOf(ctx context.Context, t *tritonService) ([]corev1.Pod, error) {
-	list, err := c.client.CoreV1().Pods(t.Namespace).List(ctx, metav1.ListOptions{LabelSelector: t.Selector.String()})
-	if err != nil {
+	var pods []corev1.Pod
+	if err := c.eachPod(ctx, t.Namespace, t.Selector, func(p *corev1.Pod) { pods = append(pods, *p) }); err != nil {
 		return nil, c.explain(err, "list the pods behind Service "+t.Name+" in namespace "+t.Namespace)
 	}
-	return list.Items, nil
+	return pods, nil
 }
 
 func podReady(p *corev1.Pod) bool {
@@ -193,16 +161,4 @@ func podReady(p *corev1.Pod) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
-}
-
-// containerPort finds a pod's container port by name or number.
-func containerPort(p *corev1.Pod, names []string, number int32) (int32, bool) {
-	for _, c := range p.Spec.Containers {
-		for _, port := range c.Ports {
-			if port.ContainerPort == number || slices.ContainsFunc(names, func(n string) bool { return port.Name == n }) {
-				return port.ContainerPort, true
-			}
-		}
-	}
-	return 0, false
 }

@@ -90,9 +90,11 @@ and GPU in one screen.`,
 	})
 	cmd.AddCommand(
 		newBenchCommand(streams), newObserveCommand(streams), newDashboardsCommand(streams),
-		newNodesCommand(streams), newVersionCommand(streams),
+		newNodesCommand(streams), newModelsCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
 	)
 	refuseWrongArgs(cmd)
+	addCompletions(cmd)
+	cmd.SetUsageFunc(writeUsage)
 	return cmd
 }
 

@@ -145,7 +145,19 @@ func TestExamples(t *testing.T) {
 					benchExample(t, line, func(line string) *exec.Cmd { return run(ctx, "exec "+line) })
 				case "observe open":
 					openExample(t, line, func(line string) *exec.Cmd { return run(ctx, "exec "+line) })
-				case "nodes", "nodes label":
+				case "models load", "models unload":
+					if strings.HasSuffix(line, "models unload resnet50") {
+						line += " --yes"
+					}
+					explicitControl(t, run)
+					if o := finish(t, run(ctx, line)); o.code != 0 {
+						t.Errorf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
+					}
+				case "completion":
+					if strings.Contains(line, "~/.local/bin") || strings.HasPrefix(line, "source ") {
+						t.Skip("it is for a person's home directory and shell")
+					}
+				case "nodes", "nodes label", "models", "models list", "version":
 					if _, err := exec.LookPath("jq"); err != nil && strings.Contains(line, "| jq ") {
 						t.Skip("the example needs jq")
 					}
@@ -160,6 +172,21 @@ func TestExamples(t *testing.T) {
 					t.Fatalf("how are the examples of %q to be run?", words)
 				}
 			})
+		}
+	}
+}
+
+// explicitControl has the Triton of the examples load models by request.
+func explicitControl(t *testing.T, run func(context.Context, string) *exec.Cmd) {
+	t.Helper()
+	const args = `[{"op":"replace","path":"/spec/template/spec/containers/0/args","value":["tritonserver","--model-repository=/models","--model-control-mode=explicit","--load-model=*"]}]`
+	for _, line := range []string{
+		"kubectl -n triton patch deployment triton-infer --type json -p '" + args + "'",
+		"kubectl -n triton rollout status deployment triton-infer --timeout 60s",
+		"until [ $(kubectl -n triton get pods -l app=triton-infer -o name | wc -l) = 1 ]; do sleep 0.2; done",
+	} {
+		if o := finish(t, run(t.Context(), line)); o.code != 0 {
+			t.Fatalf("%s: %s%s", line, o.stdout, o.stderr)
 		}
 	}
 }
