@@ -72,9 +72,11 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Load and observe NVIDIA Triton Inference Server on Kubernetes",
 		Long: `Load and observe NVIDIA Triton Inference Server on Kubernetes.
 
-"kubectl triton bench" reaches Triton through the API server, loads one of its
-models, marks the test in Grafana and prints what happened on client, server
-and GPU in one screen.`,
+"kubectl triton observe up" installs Prometheus, Grafana, dcgm-exporter,
+dashboards and alerts, or uses what is there, and proves that Triton and the
+GPUs are scraped. "kubectl triton bench" reaches Triton through the API server,
+loads one of its models, marks the test in Grafana and prints what happened on
+client, server and GPU in one screen.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl triton"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
