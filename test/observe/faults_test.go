@@ -207,11 +207,11 @@ func TestChartRepositoryTrouble(t *testing.T) {
 func TestValuesWithATypo(t *testing.T) {
 	cleanUp(t)
 	file := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, []byte("grafana:\n  persistance:\n    enabled: true\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("grafana:\n  persistnce:\n    enabled: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := sandbox.Snapshot(t)
-	says(t, up(t, "-f", file), 1, "grafana.persistance", "persistence")
+	says(t, up(t, "-f", file), 1, "grafana.persistnce", "persistence")
 	says(t, up(t, "--set", "grafana.sidecar.dashbords.enabled=true"), 1, "grafana.sidecar.dashbords", "grafana.sidecar.dashboards")
 	before.Untouched(t, sandbox.Snapshot(t))
 }
