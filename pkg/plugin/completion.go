@@ -23,12 +23,13 @@ func newCompletionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Print what shells need to complete the plugin's commands",
 		Long: `Print what shells need to complete the plugin's commands.
 
-kubectl completes a plugin by an executable with the name ` + shimName + ` on
-PATH. "completion kubectl" prints it; it works in every shell that completes
-kubectl itself. The other forms are for those who run kubectl-triton directly.
+kubectl completes a plugin by an executable on PATH with the name
+` + shimName + `. "completion kubectl" prints it; it works in every
+shell that completes kubectl itself. The other forms are for those who run
+kubectl-triton directly.
 
-Completed are commands, flags and their values: namespaces, contexts, Services that
-lead to Triton, its pods, and models, for which Triton is asked.`,
+Completed are commands, flags and their values: namespaces, contexts, Services
+that lead to Triton, its pods, and models, for which Triton is asked.`,
 		Example: `  # once, into a directory on PATH
   kubectl triton completion kubectl > ~/.local/bin/kubectl_complete-triton
   chmod +x ~/.local/bin/kubectl_complete-triton

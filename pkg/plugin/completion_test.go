@@ -42,7 +42,9 @@ func everyCommand(do func(*cobra.Command)) {
 			walk(sub)
 		}
 	}
-	walk(NewCommand(genericiooptions.NewTestIOStreamsDiscard()))
+	root := NewCommand(genericiooptions.NewTestIOStreamsDiscard())
+	addCompletions(root)
+	walk(root)
 }
 
 // TestChoices holds which flags of all commands have choices, and that their
@@ -108,8 +110,8 @@ func TestUsage(t *testing.T) {
 			}
 		})
 		_, flags, _ := strings.Cut(text, "\nFlags:\n")
-		for line := range strings.Lines(flags) {
-			if len([]rune(line)) > 81 && !strings.Contains(line, "Use \"") {
+		for line := range strings.Lines(cmd.Long + "\n" + flags) {
+			if len([]rune(strings.TrimSpace(line))) > 80 && !strings.Contains(line, "Use \"") {
 				t.Errorf("%s: wider than 80 columns: %q", cmd.CommandPath(), line)
 			}
 		}

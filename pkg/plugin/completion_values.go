@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -105,18 +104,22 @@ func choicesIn(usage string) (choices []string, files bool) {
 		usage = usage[i+2:]
 	}
 	usage, _, _ = strings.Cut(usage, " (")
-	list := regexp.MustCompile(`^((?:[a-z0-9]+, )*[a-z0-9]+),? or (.+)$`).FindStringSubmatch(usage)
-	if list == nil {
+	first, last, found := strings.Cut(usage, " or ")
+	choices = strings.Split(strings.TrimSuffix(first, ","), ", ")
+	if !found || slices.ContainsFunc(choices, func(c string) bool { return !oneWord(c) }) {
 		return nil, false
 	}
-	choices = strings.Split(list[1], ", ")
-	switch last := list[2]; {
-	case regexp.MustCompile(`^[a-z0-9]+$`).MatchString(last):
+	switch {
+	case oneWord(last):
 		return append(choices, last), false
 	case strings.Contains(last, " file"):
 		return choices, true
 	}
 	return nil, false
+}
+
+func oneWord(text string) bool {
+	return text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }
 
 // argumentCompleter is the completer of a command's arguments, by what its use

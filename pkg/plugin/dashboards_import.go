@@ -49,9 +49,9 @@ func newDashboardsImportCommand(streams genericiooptions.IOStreams) *cobra.Comma
 		Short: "Store dashboards in Grafana, to look at or to edit there",
 		Long: `Store dashboards in Grafana, to look at or to edit there.
 
-All files are read before anything is stored. A dashboard that Grafana provisions
-from a file or ConfigMap is not touched, since it would be put back; one that is
-there otherwise is replaced only with --overwrite.`,
+All files are read before anything is stored. A dashboard that Grafana
+provisions from a file or ConfigMap is not touched, since it would be put back;
+one that is there otherwise is replaced only with --overwrite.`,
 		Example: `  kubectl triton dashboards import dashboards/*.json --folder Triton --overwrite`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    runDashboards(o.Complete, o.Validate, o.Run),

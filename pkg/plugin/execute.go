@@ -47,6 +47,9 @@ func Execute(ctx context.Context, streams genericiooptions.IOStreams, args []str
 	defer restore()
 	root := NewCommand(streams)
 	root.SetArgs(args)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		addCompletions(root)
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitOK
@@ -95,7 +98,6 @@ client, server and GPU in one screen.`,
 		newNodesCommand(streams), newModelsCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
 	)
 	refuseWrongArgs(cmd)
-	addCompletions(cmd)
 	cmd.SetUsageFunc(writeUsage)
 	return cmd
 }

@@ -83,10 +83,11 @@ func newModelsListCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Show the models of a Triton: state, instances, batching, inputs, outputs",
 		Long: `Show the models of a Triton: state, instances, batching, inputs, outputs.
 
-Every running pod behind the Service is asked, ready or not: a Triton whose model
-failed to load is not ready, and its models are what one wants to see then. What
-is the same on several pods is one line with their number; where they differ there
-is a line each. A pod that gives no answer is listed with the reason.
+Every running pod behind the Service is asked, ready or not: a Triton whose
+model failed to load is not ready, and its models are what one wants to see
+then. What is the same on several pods is one line with their number; where they
+differ there is a line each. A pod that gives no answer is listed with the
+reason.
 
 With names, each model's whole description follows: inputs and outputs, queue
 limits, what it has answered since it was loaded. SERVED counts requests.

@@ -44,11 +44,11 @@ func newModelsLoadCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load MODEL",
 		Short: "Have Triton load a model, or load it anew",
-		Long: `Have Triton load a model of its repository, or load it anew, on every running pod
-behind the Service, and wait until it is ready.
+		Long: `Have Triton load a model of its repository, or load it anew, on every running
+pod behind the Service, and wait until it is ready.
 
-A server allows it only with --model-control-mode=explicit. It lasts until the pod
-ends: a pod that starts later loads what its --load-model flags name.
+A server allows it only with --model-control-mode=explicit. It lasts until the
+pod ends: a pod that starts later loads what its --load-model flags name.
 
 Exit codes: 0 loaded on all pods, 1 could not run or not loaded on all, 2 wrong
 usage, 130 interrupted.`,
@@ -69,15 +69,15 @@ func newModelsUnloadCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unload MODEL",
 		Short: "Have Triton unload a model",
-		Long: `Have Triton unload a model on every running pod behind the Service, and wait until
-it is gone. Requests that it has begun are still answered.
+		Long: `Have Triton unload a model on every running pod behind the Service, and wait
+until it is gone. Requests that it has begun are still answered.
 
-Before that it says how much the model has served and which ensembles need it, and
-asks for a "yes". A server allows it only with --model-control-mode=explicit. It
-lasts until the pod ends.
+Before that it says how much the model has served and which ensembles need it,
+and asks for a "yes". A server allows it only with
+--model-control-mode=explicit. It lasts until the pod ends.
 
-Exit codes: 0 unloaded on all pods, also when it was not loaded, 1 could not run or
-not unloaded on all, 2 wrong usage or no confirmation, 130 interrupted.`,
+Exit codes: 0 unloaded on all pods, also when it was not loaded, 1 could not run
+or not unloaded on all, 2 wrong usage or no confirmation, 130 interrupted.`,
 		Example: `  # on all pods of the Triton, after a question
   kubectl triton models unload resnet50
 

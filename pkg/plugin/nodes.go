@@ -50,9 +50,9 @@ func newNodesCommand(streams genericiooptions.IOStreams) *cobra.Command {
 
 A node counts as a GPU node by any evidence: what its device plugin offers,
 slices of NVIDIA's DRA driver, labels of GPU and Node Feature Discovery, or
-labels of GKE, AKS, EKS and Karpenter. GPUS is what pods can be given now of what
-there is when all is well; HELD is what pods hold. The utilisation is the mean of
-the last two minutes, when Prometheus has it.
+labels of GKE, AKS, EKS and Karpenter. GPUS is what pods can be given now of
+what there is when all is well; HELD is what pods hold. The utilisation is the
+mean of the last two minutes, when Prometheus has it.
 
 Below the table stand the taints, the pods that hold GPUs, the exporters, where
 dcgm-exporter would be placed, and each problem with its likely cause and the

@@ -49,8 +49,8 @@ func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Print the versions of the plugin, the API server and Triton",
 		Long: `Print the versions of the plugin, the API server and Triton.
 
-What can't be reached within --timeout is named with the reason, and is no failure:
-the exit code is 0 all the same.`,
+What can't be reached within --timeout is named with the reason, and is no
+failure: the exit code is 0 all the same.`,
 		Example: `  # everything
   kubectl triton version
 

@@ -208,8 +208,9 @@ func silentAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// explicitTriton runs a Triton that has loaded one of its models only.
-func explicitTriton(t *testing.T) {
+// explicitTriton runs a Triton that has loaded one of its models only; change is
+// made to its pod before.
+func explicitTriton(t *testing.T, change ...func(*corev1.Pod)) {
 	t.Helper()
 	from, err := client.CoreV1().Pods("triton").Get(t.Context(), readyPod(t, "triton", "app=triton-infer").Name, metav1.GetOptions{})
 	if err != nil {
@@ -222,6 +223,9 @@ func explicitTriton(t *testing.T) {
 	c := &pod.Spec.Containers[0]
 	c.Args = append(c.Args, "--model-control-mode=explicit", "--load-model=mixed")
 	c.Resources = corev1.ResourceRequirements{}
+	for _, f := range change {
+		f(pod)
+	}
 	must(t, func() error {
 		_, err := client.CoreV1().Pods("triton").Create(t.Context(), pod, metav1.CreateOptions{})
 		return err

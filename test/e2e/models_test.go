@@ -186,16 +186,17 @@ func TestModelsControl(t *testing.T) {
 	run := func(args ...string) outcome {
 		return plugin(t, append([]string{"models"}, append(args, "--service", "e2e-control")...)...)
 	}
-	state := func() string { return models(t, "--service", "e2e-control").model(t, "queueing").State }
-	if o := run("load", "queueing"); o.code != 0 || !strings.HasPrefix(o.stdout, "model/queueing loaded on pod/e2e-explicit in ") || state() != "READY" {
+	state := func() string { return models(t, "--service", "e2e-control").model(t, "mixed").State }
+	if o := run("load", "mixed"); o.code != 0 || !strings.HasPrefix(o.stdout, "model/mixed loaded on pod/e2e-explicit in ") || state() != "READY" {
 		t.Fatalf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
 	}
-	benchJSON(t, 0, "queueing", "--service", "e2e-control", "--requests", "7", "--warmup", "0s", "--no-grafana", "--no-prometheus")
-	if o := run("unload", "queueing"); o.code != 2 || !strings.Contains(o.stderr, "no terminal to ask on") || state() != "READY" {
+	readyPod(t, "triton", "app=e2e-explicit")
+	benchJSON(t, 0, "mixed", "--service", "e2e-control", "--requests", "7", "--warmup", "0s", "--shape", "TEXT:2", "--no-grafana", "--no-prometheus")
+	if o := run("unload", "mixed"); o.code != 2 || !strings.Contains(o.stderr, "no terminal to ask on") || state() != "READY" {
 		t.Errorf("without a terminal: exit code %d: %s", o.code, o.stderr)
 	}
 	answer := func(keys string) (int, string) {
-		cmd := command(t.Context(), "kubectl-triton", nil, "models", "unload", "queueing", "--service", "e2e-control")
+		cmd := command(t.Context(), "kubectl-triton", nil, "models", "unload", "mixed", "--service", "e2e-control")
 		keyboard, seen := terminal(t, cmd, 80, "rgb:0000/0000/0000")
 		eventually(t, 30*time.Second, "the question", func() bool { return strings.Contains(seen.String(), "Type yes: ") })
 		must(t, func() error { _, err := keyboard.WriteString(keys); return err })
@@ -208,7 +209,7 @@ func TestModelsControl(t *testing.T) {
 	if code, screen := answer("yes\n"); code != 0 || state() != "UNAVAILABLE" {
 		t.Errorf("yes: exit code %d:\n%s", code, screen)
 	}
-	if o := run("unload", "queueing", "--yes"); o.code != 0 || !strings.Contains(o.stderr, "does not have model queueing loaded") {
+	if o := run("unload", "mixed", "--yes"); o.code != 0 || !strings.Contains(o.stderr, "does not have model mixed loaded") {
 		t.Errorf("again: exit code %d: %s%s", o.code, o.stdout, o.stderr)
 	}
 	for _, c := range []struct {
@@ -226,6 +227,47 @@ func TestModelsControl(t *testing.T) {
 		if o := plugin(t, args...); o.code != 1 || !strings.Contains(o.stderr, "--model-control-mode=explicit") {
 			t.Errorf("%v without explicit control: exit code %d: %s%s", args, o.code, o.stdout, o.stderr)
 		}
+	}
+}
+
+// TestModelsFailedLoad: a model that can't be loaded gives Triton's reason; the
+// pod is not ready then, and its models are shown all the same.
+func TestModelsFailedLoad(t *testing.T) {
+	config, err := client.CoreV1().ConfigMaps("triton").Get(t.Context(), "triton-models", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ObjectMeta = metav1.ObjectMeta{Name: "e2e-broken"}
+	config.Data["broken.yaml"] = "name: broken\nbackend: nosuchbackend\nmax_batch_size: 0\nsim:\n  behaviour: identity\n  load_error: \"unable to find backend library for backend 'nosuchbackend'\"\n" +
+		"input:\n  - {name: IN, data_type: TYPE_FP32, dims: [1]}\noutput:\n  - {name: OUT, data_type: TYPE_FP32, dims: [1]}\n"
+	must(t, func() error {
+		_, err := client.CoreV1().ConfigMaps("triton").Create(t.Context(), config, metav1.CreateOptions{})
+		return err
+	})
+	t.Cleanup(func() {
+		_ = client.CoreV1().ConfigMaps("triton").Delete(context.Background(), "e2e-broken", metav1.DeleteOptions{})
+	})
+	explicitTriton(t, func(p *corev1.Pod) {
+		for i := range p.Spec.Volumes {
+			if c := p.Spec.Volumes[i].ConfigMap; c != nil && c.Name == "triton-models" {
+				c.Name = "e2e-broken"
+			}
+		}
+	})
+	modelService(t, "e2e-failed", "e2e-explicit", httpPort())
+	if o := plugin(t, "models", "load", "broken", "--service", "e2e-failed"); o.code != 1 || !strings.Contains(o.stderr, "was not loaded on 1 of 1 pod: pod e2e-explicit: could not load model broken") || !strings.Contains(o.stderr, "nosuchbackend") {
+		t.Fatalf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
+	}
+	var r *modelsJSON
+	eventually(t, 30*time.Second, "the pod not to be ready", func() bool {
+		r = models(t, "--service", "e2e-failed")
+		return !r.Pods[0].Ready
+	})
+	if m := r.model(t, "broken"); m.State != "UNAVAILABLE" || m.Reason == "" || r.Pods[0].Problem != "" || r.model(t, "mixed").State != "READY" {
+		t.Errorf("%+v, %+v", m, r.Pods)
+	}
+	if o := plugin(t, "models", "unload", "broken", "--service", "e2e-failed", "--yes"); o.code != 0 {
+		t.Errorf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
 	}
 }
 
