@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
@@ -73,8 +74,10 @@ func newModelsUnloadCommand(streams genericiooptions.IOStreams) *cobra.Command {
 until it is gone. Requests that it has begun are still answered.
 
 Before that it says how much the model has served and which ensembles need it,
-and asks for a "yes". A server allows it only with
---model-control-mode=explicit. It lasts until the pod ends.
+and asks for a "yes". Mind the readiness: with any model unloaded Triton's
+/v2/health/ready answers 400, and a pod whose readiness probe asks it gets no
+requests of the Service until the model is loaded again. A server allows it only
+with --model-control-mode=explicit. It lasts until the pod ends.
 
 Exit codes: 0 unloaded on all pods, also when it was not loaded, 1 could not run
 or not unloaded on all, 2 wrong usage or no confirmation, 130 interrupted.`,
@@ -173,6 +176,9 @@ func (o *ModelsControlOptions) apply(ctx context.Context, t *modelsTunnel, readi
 		// Triton answers well for a model that it doesn't know.
 		return fmt.Errorf("there is no model %s on the pods behind Service %s in namespace %s; list them with 'kubectl triton models -o name'", o.Model, t.service.Name, t.service.Namespace)
 	}
+	if o.Unload {
+		o.warn(pods, len(reading.pods))
+	}
 	if o.Unload && len(pods) > 0 && !o.Yes {
 		if err := o.ask(ctx, pods); err != nil {
 			return err
@@ -202,6 +208,43 @@ func (o *ModelsControlOptions) loadedOn(p podModels) bool {
 
 func gone(m triton.ModelIndex) bool {
 	return m.State == "" || m.State == "UNAVAILABLE" && m.Reason == "unloaded"
+}
+
+// leavesWithoutModel tells whether a pod gets no more requests of its Services
+// once a model is unloaded: its readiness probe asks /v2/health/ready, which
+// Triton answers with 400 then, unless it is told not to be so strict.
+func leavesWithoutModel(p *corev1.Pod) bool {
+	for _, c := range p.Spec.Containers {
+		probe := c.ReadinessProbe
+		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != "/v2/health/ready" {
+			continue
+		}
+		words := strings.Join(strings.Fields(strings.Join(slices.Concat(c.Command, c.Args), " ")), " ")
+		if !strings.Contains(strings.ReplaceAll(words, "--strict-readiness ", "--strict-readiness="), "--strict-readiness=false") {
+			return true
+		}
+	}
+	return false
+}
+
+// warn says which pods leave the Service together with the model.
+func (o *ModelsControlOptions) warn(pods []podModels, all int) {
+	var leaving []string
+	for _, p := range pods {
+		if p.leaves {
+			leaving = append(leaving, p.ref.Name)
+		}
+	}
+	if len(leaving) == 0 {
+		return
+	}
+	text := fmt.Sprintf("Until every model is loaded again, Triton's /v2/health/ready answers 400. The readiness probe of %s (%s) asks it: the Service will send no requests there, not for the other models either", amount(len(leaving), "pod"), strings.Join(leaving, ", "))
+	if len(leaving) == all {
+		text += ", and no pod is left to it"
+	}
+	for _, l := range report.Fold(text+". tritonserver's --strict-readiness=false prevents that.", report.Width) {
+		fmt.Fprintln(o.ErrOut, l)
+	}
 }
 
 // ask says what the model does now and has it confirmed.

@@ -33,8 +33,10 @@ type podModels struct {
 	ready   bool
 	reason  string // why it is not ready
 	version string // of its Triton
-	models  []podModel
-	err     error
+	// leaves tells that the pod's readiness fails while any model is unloaded.
+	leaves bool
+	models []podModel
+	err    error
 }
 
 // podModel is one line of a pod's index with what else is known of it.
@@ -150,6 +152,7 @@ func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) pod
 	if r.err = t.reachable(p); r.err != nil {
 		return r
 	}
+	r.leaves = leavesWithoutModel(t.object(p.Pod))
 	hc := httpClient(t.dialer.Pod(p.Pod.Namespace, p.Pod.Name, fmt.Sprint(p.Pod.Port)).DialContext)
 	defer hc.CloseIdleConnections()
 	client := triton.NewClient(hc, tritonURL)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/charmbracelet/lipgloss"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
@@ -157,5 +158,46 @@ func TestModelsUnloadQuestion(t *testing.T) {
 	o := NewModelsControlOptions(genericiooptions.NewTestIOStreamsDiscard(), true)
 	if err := o.ask(t.Context(), threePods(t).pods[:1]); err == nil || !strings.Contains(err.Error(), "--yes") {
 		t.Errorf("without a terminal: %v", err)
+	}
+}
+
+// TestModelsReadiness: an unload takes those pods out of the Service whose probe
+// asks for the readiness of all models.
+func TestModelsReadiness(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		args []string
+		want bool
+	}{
+		{"/v2/health/ready", []string{"tritonserver", "--model-repository=/models"}, true},
+		{"/v2/health/ready", []string{"tritonserver", "--strict-readiness=false"}, false},
+		{"/v2/health/ready", []string{"exec tritonserver --strict-readiness false"}, false},
+		{"/v2/health/live", []string{"tritonserver"}, false},
+		{"", []string{"tritonserver"}, false},
+	} {
+		p := tritonPod("triton", "t")
+		p.Spec.Containers[0].Args = c.args
+		if c.path != "" {
+			p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: c.path}}}
+		}
+		if got := leavesWithoutModel(p); got != c.want {
+			t.Errorf("%s with %q: %v", c.path, c.args, got)
+		}
+	}
+	streams, _, _, errOut := genericiooptions.NewTestIOStreams()
+	o := NewModelsControlOptions(streams, true)
+	pods := threePods(t).pods
+	o.warn(pods, 3)
+	if errOut.Len() > 0 {
+		t.Errorf("nothing leaves, and it says %s", errOut.String())
+	}
+	pods[0].leaves = true
+	o.warn(pods, 3)
+	if text := strings.Join(strings.Fields(errOut.String()), " "); !strings.Contains(text, "probe of 1 pod (a) asks it") || strings.Contains(text, "no pod is left") {
+		t.Errorf("one leaves, and it says %s", text)
+	}
+	o.warn(pods[:1], 1)
+	if !strings.Contains(errOut.String(), "no pod is left to it") {
+		t.Errorf("the last leaves, and it says %s", errOut.String())
 	}
 }

@@ -121,7 +121,7 @@ func TestModels(t *testing.T) {
 		t.Errorf("the names are %q", o.stdout)
 	}
 	o := plugin(t, "models", "queueing")
-	for _, want := range []string{"queueing  1        READY  identity  1×GPU 0    ≤4 dynamic", "batches up to 4, waiting up to", "INPUT0 FP32 [4]"} {
+	for _, want := range []string{"queueing  1        READY  identity  1×GPU 0    ≤4 dynamic", "batches up to 4, preferred 4, waiting up to", "INPUT0 FP32 [4]"} {
 		if !strings.Contains(o.stdout, want) {
 			t.Errorf("%q is not in\n%s", want, o.stdout)
 		}
@@ -145,7 +145,7 @@ func TestModelsPods(t *testing.T) {
 	// An image that no simulator stands for: the pod is ready and nothing listens.
 	mute := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "e2e-mute", Labels: map[string]string{"app": "e2e-explicit"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.invalid/none", Ports: []corev1.ContainerPort{{ContainerPort: 8000}}}}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/none", Ports: []corev1.ContainerPort{{ContainerPort: 8000}}}}},
 	}
 	must(t, func() error {
 		_, err := client.CoreV1().Pods("triton").Create(t.Context(), mute, metav1.CreateOptions{})
@@ -203,7 +203,7 @@ func TestModelsControl(t *testing.T) {
 		_ = cmd.Wait()
 		return cmd.ProcessState.ExitCode(), seen.String()
 	}
-	if code, screen := answer("no\n"); code != 2 || state() != "READY" || !strings.Contains(screen, "has served 7 requests ok, 0 failed") {
+	if code, screen := answer("no\n"); code != 2 || state() != "READY" || !strings.Contains(screen, "has served 7 requests ok, 0 failed") || !strings.Contains(strings.Join(strings.Fields(screen), " "), "no pod is left to it") {
 		t.Errorf("no: exit code %d:\n%s", code, screen)
 	}
 	if code, screen := answer("yes\n"); code != 0 || state() != "UNAVAILABLE" {
