@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -294,7 +293,7 @@ func (o *ModelsControlOptions) change(ctx context.Context, t *modelsTunnel, pods
 	for i, p := range pods {
 		wg.Go(func() {
 			begin := time.Now()
-			errs[i] = o.changePod(limited, t.dialer, p.ref)
+			errs[i] = o.changePod(limited, t.dial(p.ref))
 			mu.Lock()
 			defer mu.Unlock()
 			if errs[i] == nil {
@@ -323,7 +322,7 @@ func (o *ModelsControlOptions) explain(pods []podModels, errs []error) error {
 	switch {
 	case len(failed) == 0:
 		return nil
-	case refused:
+	case refused && len(failed) == len(pods):
 		return fmt.Errorf("model %s was not %s: Triton decides by itself which models it has loaded unless it runs with --model-control-mode=explicit; add that flag to the container's command, with a --load-model for each model that a new pod is to have", o.Model, o.done())
 	default:
 		return fmt.Errorf("model %s was not %s on %d of %s: %s", o.Model, o.done(), len(failed), amount(len(pods), "pod"), strings.Join(failed, "; "))
@@ -331,8 +330,8 @@ func (o *ModelsControlOptions) explain(pods []podModels, errs []error) error {
 }
 
 // changePod changes one pod and returns once the model is ready or gone.
-func (o *ModelsControlOptions) changePod(ctx context.Context, dialer *portforward.Dialer, ref portforward.PodRef) error {
-	way := transport(dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext)
+func (o *ModelsControlOptions) changePod(ctx context.Context, dial dialFunc) error {
+	way := transport(dial)
 	defer way.CloseIdleConnections()
 	// A load is answered when it is done, which can take minutes.
 	way.ResponseHeaderTimeout = 0

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type podModel struct {
 // modelsTunnel is the way to the pods whose models are meant.
 type modelsTunnel struct {
 	dialer  *portforward.Dialer
+	dial    func(portforward.PodRef) dialFunc // to a pod's port
 	service *tritonService
 	pods    []portforward.Candidate
 	objects []corev1.Pod
@@ -66,7 +68,9 @@ func (c *cluster) openModels(ctx context.Context, o *modelsFlags) (*modelsTunnel
 	if err != nil {
 		return nil, err
 	}
-	t := &modelsTunnel{dialer: dialer, service: svc}
+	t := &modelsTunnel{dialer: dialer, service: svc, dial: func(ref portforward.PodRef) dialFunc {
+		return dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext
+	}}
 	if err := t.choose(ctx, c, o); err != nil {
 		return nil, errors.Join(err, dialer.Close())
 	}
@@ -153,7 +157,7 @@ func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) pod
 		return r
 	}
 	r.leaves = leavesWithoutModel(t.object(p.Pod))
-	hc := httpClient(t.dialer.Pod(p.Pod.Namespace, p.Pod.Name, fmt.Sprint(p.Pod.Port)).DialContext)
+	hc := httpClient(t.dial(p.Pod))
 	defer hc.CloseIdleConnections()
 	client := triton.NewClient(hc, tritonURL)
 	meta, err := client.ServerMetadata(ctx)
@@ -172,7 +176,7 @@ func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) pod
 	var counters map[metrics.ModelKey]metrics.ModelCounters
 	// Both only add to what the index says; a server may refuse them.
 	wg.Go(func() { stats, _ = client.Statistics(ctx, "", "") })
-	wg.Go(func() { counters = t.counters(ctx, t.object(p.Pod)) })
+	wg.Go(func() { counters = t.counters(ctx, p.Pod) })
 	r.models = make([]podModel, len(index))
 	turn := make(chan struct{}, configsAtOnce)
 	for i, m := range index {
@@ -206,30 +210,37 @@ func (t *modelsTunnel) readPod(ctx context.Context, p portforward.Candidate) pod
 
 // index asks one pod for its models' names and states.
 func (t *modelsTunnel) index(ctx context.Context, ref portforward.PodRef) ([]triton.ModelIndex, error) {
-	hc := httpClient(t.dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext)
+	hc := httpClient(t.dial(ref))
 	defer hc.CloseIdleConnections()
 	return triton.NewClient(hc, tritonURL).RepositoryIndex(ctx)
 }
 
 // metadata asks one pod which Triton it runs.
 func (t *modelsTunnel) metadata(ctx context.Context, ref portforward.PodRef) (triton.ServerMetadata, error) {
-	return triton.NewClient(httpClient(t.dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext), tritonURL).ServerMetadata(ctx)
+	return triton.NewClient(httpClient(t.dial(ref)), tritonURL).ServerMetadata(ctx)
 }
 
 // counters reads the pod's metrics, which alone tell how long loading took; nil
 // when they can't be read.
-func (t *modelsTunnel) counters(ctx context.Context, p *corev1.Pod) map[metrics.ModelKey]metrics.ModelCounters {
-	port, ok := containerPort(p, []string{"metrics", "metrics-inference-server"}, tritonMetric)
+func (t *modelsTunnel) counters(ctx context.Context, ref portforward.PodRef) map[metrics.ModelKey]metrics.ModelCounters {
+	port, ok := containerPort(t.object(ref), []string{"metrics", "metrics-inference-server"}, tritonMetric)
 	if !ok {
 		port = tritonMetric
 	}
-	body, err := metricsSource(t.dialer, p, port).Fetch(ctx)
+	ref.Port = port
+	hc := httpClient(t.dial(ref))
+	defer hc.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, tritonURL+"/metrics", http.NoBody)
 	if err != nil {
 		return nil
 	}
-	defer body.Close()
-	reading, err := metrics.ParseTriton(body)
+	resp, err := hc.Do(req)
 	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	reading, err := metrics.ParseTriton(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
 		return nil
 	}
 	return reading.Models
