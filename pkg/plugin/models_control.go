@@ -351,15 +351,16 @@ func (o *ModelsControlOptions) awaitGone(ctx context.Context, client *triton.Cli
 	defer tick.Stop()
 	for {
 		index, err := client.RepositoryIndex(ctx)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("it is still unloading after %s: requests in flight have not ended; see 'kubectl triton models %s'", o.Timeout, o.Model)
+		case err != nil:
 			return err
-		}
-		if !slices.ContainsFunc(index, func(m triton.ModelIndex) bool { return m.Name == o.Model && m.State != "" && m.State != "UNAVAILABLE" }) {
+		case !slices.ContainsFunc(index, func(m triton.ModelIndex) bool { return m.Name == o.Model && m.State != "" && m.State != "UNAVAILABLE" }):
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("it is still unloading after %s: requests in flight have not ended; see 'kubectl triton models %s'", o.Timeout, o.Model)
 		case <-tick.C:
 		}
 	}

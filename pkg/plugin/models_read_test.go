@@ -85,7 +85,7 @@ func TestReadModels(t *testing.T) {
 		}
 	}
 	restricted := refuse(http.StatusForbidden, "This API is restricted, expecting header 'x-demo-key'")
-	for _, c := range []struct {
+	cases := []struct {
 		name    string
 		answers map[string]http.HandlerFunc
 		problem string // of the pod
@@ -104,44 +104,48 @@ func TestReadModels(t *testing.T) {
 		{"no statistics", map[string]http.HandlerFunc{"/v2/models/stats": restricted}, "", "", false, true},
 		{"no metrics", map[string]http.HandlerFunc{"/metrics": refuse(http.StatusNotFound, "")}, "", "", true, false},
 		{"metrics of nonsense", map[string]http.HandlerFunc{"/metrics": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{{{") }}, "", "", true, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			tunnel := tunnelTo(t, fakeTriton(c.answers), fakeTriton(nil))
-			limit := 5 * time.Second
-			if c.problem == "time limit" || c.config == "time limit" {
-				limit = 500 * time.Millisecond
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			defer cancel()
-			reading, err := tunnel.read(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if other := reading.pods[1]; other.err != nil || len(other.models) != 2 || other.models[0].config == nil || other.models[0].stats == nil || other.models[0].counters == nil {
-				t.Errorf("the other pod said %+v", other)
-			}
-			pod := reading.pods[0]
-			if (pod.err == nil) != (c.problem == "") || pod.err != nil && !strings.Contains(pod.err.Error(), c.problem) {
-				t.Fatalf("the pod's problem is %v, want %q", pod.err, c.problem)
-			}
-			if pod.err != nil {
-				return
-			}
-			m := pod.models[0]
-			if (m.configErr == nil) != (c.config == "") || m.configErr != nil && !strings.Contains(m.configErr.Error(), c.config) || (m.config == nil) != (m.configErr != nil) {
-				t.Errorf("the configuration is %v, %v, want %q", m.config, m.configErr, c.config)
-			}
-			if (m.stats != nil) != c.served || m.stats != nil && m.stats.Success.Count != 5 {
-				t.Errorf("the statistics are %+v", m.stats)
-			}
-			if (m.counters != nil) != c.load || m.counters != nil && m.counters.LoadTime != 2500*time.Millisecond {
-				t.Errorf("the counters are %+v", m.counters)
-			}
-			if pod.models[1].config != nil || pod.models[1].Reason != "no memory" {
-				t.Errorf("the failed model is %+v", pod.models[1])
-			}
-		})
 	}
+	t.Run("pods", func(t *testing.T) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				tunnel := tunnelTo(t, fakeTriton(c.answers), fakeTriton(nil))
+				limit := time.Minute
+				if c.problem == "time limit" || c.config == "time limit" {
+					limit = 3 * time.Second
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				defer cancel()
+				reading, err := tunnel.read(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if other := reading.pods[1]; other.err != nil || len(other.models) != 2 || other.models[0].config == nil || other.models[0].stats == nil || other.models[0].counters == nil {
+					t.Errorf("the other pod said %+v", other)
+				}
+				pod := reading.pods[0]
+				if (pod.err == nil) != (c.problem == "") || pod.err != nil && !strings.Contains(pod.err.Error(), c.problem) {
+					t.Fatalf("the pod's problem is %v, want %q", pod.err, c.problem)
+				}
+				if pod.err != nil {
+					return
+				}
+				m := pod.models[0]
+				if (m.configErr == nil) != (c.config == "") || m.configErr != nil && !strings.Contains(m.configErr.Error(), c.config) || (m.config == nil) != (m.configErr != nil) {
+					t.Errorf("the configuration is %v, %v, want %q", m.config, m.configErr, c.config)
+				}
+				if (m.stats != nil) != c.served || m.stats != nil && m.stats.Success.Count != 5 {
+					t.Errorf("the statistics are %+v", m.stats)
+				}
+				if (m.counters != nil) != c.load || m.counters != nil && m.counters.LoadTime != 2500*time.Millisecond {
+					t.Errorf("the counters are %+v", m.counters)
+				}
+				if pod.models[1].config != nil || pod.models[1].Reason != "no memory" {
+					t.Errorf("the failed model is %+v", pod.models[1])
+				}
+			})
+		}
+	})
 }
 
 // TestChangeModels: pods are changed side by side, each one's outcome is told, and
@@ -183,7 +187,7 @@ func TestChangeModels(t *testing.T) {
 		{"load, one refuses", false, []http.Handler{fakeTriton(nil), fakeTriton(refused)}, 5 * time.Second, "pod/pod-0-0 in ", "was not loaded on 1 of 2 pods: pod pod-1-0: ", 1},
 		{"load, all refuse", false, []http.Handler{fakeTriton(refused), fakeTriton(refused)}, 5 * time.Second, "", "add that flag to the container's command", 0},
 		{"unload", true, []http.Handler{fakeTriton(leaving(3))}, 5 * time.Second, "model/batching unloaded on pod/pod-0-0 in ", "", 1},
-		{"unload that hangs", true, []http.Handler{fakeTriton(leaving(1e9))}, 700 * time.Millisecond, "", "still unloading after 700ms", 0},
+		{"unload that hangs", true, []http.Handler{fakeTriton(leaving(1e9))}, 2 * time.Second, "", "still unloading after 2s", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tunnel := tunnelTo(t, c.servers...)
