@@ -122,7 +122,6 @@ func (r *run) checker(ctx context.Context, category string, k Checker, needs []*
 			if last.Attempts > 0 {
 				return last // what it found, not that it was cut short
 			}
-			now.Unknown, now.Transient = true, false
 			return now
 		}
 		last = now
