@@ -1,0 +1,486 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubectl/pkg/util"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/check"
+	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
+	"github.com/kubectl-triton/kubectl-triton/pkg/stack"
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
+)
+
+const (
+	// askedTritons is how many pods of a Service are asked themselves.
+	askedTritons = 8
+	// askedModels is how many models of a pod are read.
+	askedModels = 64
+)
+
+// tritonFound is a Service that leads to Triton.
+type tritonFound struct {
+	service *corev1.Service
+	pods    []corev1.Pod
+	target  *stack.Target // nil when it serves no metrics
+	note    string        // why it doesn't
+}
+
+func (t *tritonFound) String() string { return t.service.Namespace + "/" + t.service.Name }
+
+// findTritons lists the Services that lead to Triton: the named one, else those
+// with a tritonserver image behind them.
+func (l *lookup) findTritons() []tritonFound {
+	named, namespace := l.options.Service, *l.options.Config.Namespace
+	if named != "" {
+		namespace = l.tritonNamespace()
+	}
+	var found []tritonFound
+	for i := range l.services {
+		svc := &l.services[i]
+		if len(svc.Spec.Selector) == 0 || namespace != "" && svc.Namespace != namespace || named != "" && svc.Name != named {
+			continue
+		}
+		pods := podsBehind(svc, l.podList)
+		isTriton := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return runsTriton(&p) })
+		if named == "" && (!isTriton || pickPort(svc, "http", 8000) == "") {
+			continue
+		}
+		t := tritonFound{service: svc, pods: pods}
+		t.target, t.note = tritonTarget(svc, pods)
+		again := t.target != nil && slices.ContainsFunc(found, func(other tritonFound) bool { return other.target != nil && samePods(*other.target, *t.target) })
+		if !again {
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+func (l *lookup) tritonCheckers() []check.Checker {
+	answers := &tritonAnswers{}
+	known := []string{"nodes-read", "services-read"}
+	each := func(id string, judge func(*tritonAnswer) []check.Finding, detail func([]tritonAnswer) string) func(context.Context) check.Outcome {
+		return func(context.Context) check.Outcome {
+			if len(answers.all) == 0 {
+				return check.Skip("no pod of Triton answers")
+			}
+			var o check.Outcome
+			for i := range answers.all {
+				for _, f := range judge(&answers.all[i]) {
+					// Pods of one Service are alike; what holds for all is said once.
+					if !slices.ContainsFunc(o.Findings, func(other check.Finding) bool { return other.What == f.What }) {
+						o.Findings = append(o.Findings, f)
+					}
+				}
+			}
+			if len(o.Findings) == 0 && detail != nil {
+				o.Detail = detail(answers.all)
+			}
+			o.Transient = id == "triton-models-ready" && len(o.Findings) > 0
+			return o
+		}
+	}
+	return []check.Checker{
+		{ID: "triton-found", Description: "there is a Triton", Needs: known, Check: l.tritonFound},
+		{ID: "triton-ports", Description: "its Service names Triton's ports", Severity: check.Warning, Needs: []string{"triton-found"}, Check: l.tritonPorts},
+		{ID: "triton-pods-ready", Description: "its pods are ready", Needs: []string{"triton-found"}, Check: l.tritonPodsReady},
+		{ID: "triton-answers", Description: "its server answers", Needs: []string{"triton-found"}, Check: func(ctx context.Context) check.Outcome { return l.askTritons(ctx, answers) }},
+		{ID: "triton-server-ready", Description: "its server is ready", Needs: []string{"triton-answers"}, Check: each("triton-server-ready", (*tritonAnswer).serverReady, nil)},
+		{ID: "triton-models-ready", Description: "its models are ready", Needs: []string{"triton-answers"}, Check: each("triton-models-ready", (*tritonAnswer).modelsReady, modelsDetail)},
+		{ID: "triton-metrics", Description: "its metrics are on and exposed", Needs: []string{"triton-answers"}, Check: each("triton-metrics", (*tritonAnswer).metricsOn, nil)},
+		{ID: "triton-percentiles", Description: "it publishes latency percentiles", Severity: check.Warning, Needs: []string{"triton-metrics"}, Check: each("triton-percentiles", (*tritonAnswer).percentiles, nil)},
+		{ID: "triton-cache", Description: "its response cache fits its models", Severity: check.Warning, Needs: []string{"triton-answers"}, Check: each("triton-cache", (*tritonAnswer).responseCache, nil)},
+		{ID: "triton-gpus", Description: "its models use the GPUs that its pods hold", Severity: check.Warning, Needs: []string{"triton-answers"}, Check: each("triton-gpus", (*tritonAnswer).gpusUsed, nil)},
+		{ID: "triton-batching", Description: "models that can batch are batched", Severity: check.Warning, Needs: []string{"triton-answers"}, Check: each("triton-batching", (*tritonAnswer).batching, nil)},
+	}
+}
+
+func (l *lookup) tritonFound(context.Context) check.Outcome {
+	found := l.tritons()
+	if len(found) == 0 {
+		if l.options.Service != "" {
+			return check.Pending(fmt.Sprintf("there is no Service %s with a selector in namespace %s", l.options.Service, l.tritonNamespace()), "", "kubectl get services --all-namespaces")
+		}
+		where := "the cluster"
+		if ns := *l.options.Config.Namespace; ns != "" {
+			where = "namespace " + ns
+		}
+		return check.Pending("no Service in "+where+" leads to a pod with a tritonserver image", "Triton is not installed, or its image has another name: then say which with --namespace and --service", "kubectl get services --all-namespaces")
+	}
+	var names []string
+	for i := range found {
+		names = append(names, found[i].String())
+	}
+	return check.OK(some(names))
+}
+
+func (l *lookup) tritonPorts(context.Context) check.Outcome {
+	var findings []check.Finding
+	for _, t := range l.tritons() {
+		for _, p := range []struct {
+			name   string
+			number int32
+			lost   string
+		}{
+			{"http", 8000, "no command can reach it without --port"},
+			{"grpc", 8001, "'bench --protocol grpc' can't reach it"},
+			{"metrics", defaultMetricsPort, "a ServiceMonitor can't name it"},
+		} {
+			if p.name == "metrics" && t.target == nil || pickPort(t.service, p.name, p.number) != "" {
+				continue
+			}
+			findings = append(findings, check.Finding{
+				What: fmt.Sprintf("Service %s has no port named %s or numbered %d", &t, p.name, p.number), Why: p.lost,
+				Command: fmt.Sprintf(`kubectl patch service --namespace %s %s --type json --patch '[{"op":"add","path":"/spec/ports/-","value":{"name":"%s","port":%d}}]'`, t.service.Namespace, t.service.Name, p.name, p.number),
+			})
+		}
+	}
+	return check.Wrong(findings...)
+}
+
+func (l *lookup) tritonPodsReady(context.Context) check.Outcome {
+	var o check.Outcome
+	ready, all := 0, 0
+	for _, t := range l.tritons() {
+		readyHere := 0
+		var reasons []string
+		first := ""
+		for i := range t.pods {
+			p := &t.pods[i]
+			if p.DeletionTimestamp != nil {
+				continue
+			}
+			all++
+			if podReady(p) {
+				readyHere++
+				continue
+			}
+			first = cmp.Or(first, p.Name)
+			reasons = append(reasons, p.Name+" "+whyNotReady(p))
+		}
+		ready += readyHere
+		switch {
+		case readyHere == 0 && first == "":
+			o.Findings = append(o.Findings, check.Finding{
+				What: fmt.Sprintf("Service %s has no pod", &t), Why: "it is scaled to zero, or its selector matches none",
+				Command: fmt.Sprintf("kubectl get deployments,statefulsets --namespace %s", t.service.Namespace),
+			})
+		case first != "":
+			f := check.Finding{
+				What:    fmt.Sprintf("%d of %d pods of Service %s are ready: %s", readyHere, readyHere+len(reasons), &t, some(reasons)),
+				Command: fmt.Sprintf("kubectl describe pod --namespace %s %s", t.service.Namespace, first),
+			}
+			if readyHere > 0 {
+				f.Level = check.Warning
+			}
+			o.Findings = append(o.Findings, f)
+		}
+	}
+	o.Detail, o.Transient = fmt.Sprintf("%d of %d", ready, all), len(o.Findings) > 0
+	return o
+}
+
+func whyNotReady(p *corev1.Pod) string {
+	for _, s := range p.Status.ContainerStatuses {
+		if s.State.Waiting != nil && s.State.Waiting.Reason != "" {
+			return "waits: " + s.State.Waiting.Reason
+		}
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return "has no node: " + c.Message
+		}
+	}
+	return "is " + strings.ToLower(string(p.Status.Phase)) + " and not ready"
+}
+
+// tritonAnswers are what the asked pods say of themselves.
+type tritonAnswers struct{ all []tritonAnswer }
+
+type tritonAnswer struct {
+	service   *corev1.Service
+	pod       corev1.Pod
+	container *corev1.Container // nil when the image isn't Triton's
+	target    *stack.Target
+	note      string
+
+	err      error // it does not answer
+	notReady error
+	models   []triton.ModelIndex
+	configs  []triton.ModelConfig
+
+	metricsErr error
+	families   []string
+}
+
+// askTritons asks running pods, also those that aren't ready: they say why.
+func (l *lookup) askTritons(ctx context.Context, into *tritonAnswers) check.Outcome {
+	var all []tritonAnswer
+	for _, t := range l.tritons() {
+		asked := 0
+		for _, p := range t.pods {
+			if p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil && asked < askedTritons {
+				all = append(all, tritonAnswer{service: t.service, pod: p, container: tritonContainer(&p), target: t.target, note: t.note})
+				asked++
+			}
+		}
+	}
+	if len(all) == 0 {
+		return check.Pending("no pod of Triton is running, so none can be asked", "", "kubectl get pods --all-namespaces --field-selector status.phase!=Running")
+	}
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() { l.askTriton(ctx, &all[i]) })
+	}
+	wg.Wait()
+	var o check.Outcome
+	var answered []tritonAnswer
+	for _, a := range all {
+		if a.err == nil {
+			answered = append(answered, a)
+			continue
+		}
+		o.Findings = append(o.Findings, check.Finding{
+			What: fmt.Sprintf("pod %s of Service %s/%s does not answer: %v", a.pod.Name, a.service.Namespace, a.service.Name, a.err),
+			Why:  "it still starts, hangs, or serves HTTP on another port", Command: fmt.Sprintf("kubectl logs --namespace %s %s --tail 20", a.pod.Namespace, a.pod.Name),
+		})
+	}
+	if len(answered) > 0 {
+		for i := range o.Findings {
+			o.Findings[i].Level = check.Warning
+		}
+	}
+	into.all = answered
+	o.Detail, o.Transient = fmt.Sprintf("%d of %s", len(answered), counted(len(all), "pod", "pods asked")), len(o.Findings) > 0
+	return o
+}
+
+func (l *lookup) askTriton(ctx context.Context, a *tritonAnswer) {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	port := int32(8000)
+	if text := pickPort(a.service, "http", 8000); text != "" {
+		var number int32
+		if _, err := fmt.Sscan(text, &number); err == nil {
+			if n, err := util.LookupContainerPortNumberByServicePort(*a.service, a.pod, number); err == nil {
+				port = n
+			}
+		}
+	}
+	hc := httpClient(l.dialer.Pod(a.pod.Namespace, a.pod.Name, fmt.Sprint(port)).DialContext)
+	defer hc.CloseIdleConnections()
+	server := triton.NewClient(hc, tritonURL)
+	if _, a.err = server.ServerMetadata(ctx); a.err != nil {
+		return
+	}
+	a.notReady = server.ServerReady(ctx)
+	if a.models, a.err = server.RepositoryIndex(ctx); a.err != nil {
+		return
+	}
+	for _, m := range a.models {
+		if !m.Ready() || len(a.configs) == askedModels || slices.ContainsFunc(a.configs, func(c triton.ModelConfig) bool { return c.Name == m.Name }) {
+			continue
+		}
+		if config, err := server.ModelConfig(ctx, m.Name, m.Version); err == nil {
+			a.configs = append(a.configs, config)
+		}
+	}
+	if a.target == nil {
+		return
+	}
+	var names []string
+	body, err := metricsSource(l.dialer, &a.pod, a.target.Port).Fetch(ctx)
+	if err == nil {
+		names, err = metrics.FamilyNames(body)
+		body.Close()
+	}
+	a.families, a.metricsErr = names, err
+}
+
+// edit shows the pod's flags; what to change them in depends on who made it.
+func (a *tritonAnswer) edit() string {
+	return fmt.Sprintf("kubectl get pod --namespace %s %s -o yaml", a.pod.Namespace, a.pod.Name)
+}
+
+func (a *tritonAnswer) name() string { return a.service.Namespace + "/" + a.service.Name }
+
+func (a *tritonAnswer) serverReady() []check.Finding {
+	if a.notReady == nil {
+		return nil
+	}
+	return []check.Finding{{
+		What: fmt.Sprintf("the server in pod %s is not ready", a.pod.Name), Why: "one that loads a model, or failed to load any, is not: see the models below",
+		Command: fmt.Sprintf("kubectl logs --namespace %s %s --tail 20", a.pod.Namespace, a.pod.Name),
+	}}
+}
+
+func (a *tritonAnswer) modelsReady() []check.Finding {
+	var findings []check.Finding
+	if len(a.models) == 0 {
+		return []check.Finding{{What: fmt.Sprintf("Triton %s has no model", a.name()), Why: "its model repository is empty or not mounted", Command: a.edit(), Level: check.Warning}}
+	}
+	ready := slices.ContainsFunc(a.models, triton.ModelIndex.Ready)
+	for _, m := range a.models {
+		switch {
+		case m.Ready() || m.State == "" || m.State == "UNAVAILABLE" && (m.Reason == "" || m.Reason == "unloaded"):
+			continue // never loaded, or unloaded by somebody
+		}
+		findings = append(findings, check.Finding{
+			What: fmt.Sprintf("model %s version %s in pod %s is %s", m.Name, cmp.Or(m.Version, "?"), a.pod.Name, m.State), Why: m.Reason,
+			Command: fmt.Sprintf("kubectl logs --namespace %s %s --tail 50", a.pod.Namespace, a.pod.Name),
+		})
+	}
+	if !ready && len(findings) == 0 {
+		findings = append(findings, check.Finding{What: fmt.Sprintf("no model of Triton %s is loaded", a.name()), Why: "with --model-control-mode=explicit each has to be loaded by somebody", Command: "kubectl triton models", Level: check.Warning})
+	}
+	return findings
+}
+
+func modelsDetail(all []tritonAnswer) string {
+	var names []string
+	for _, a := range all {
+		for _, c := range a.configs {
+			if !slices.Contains(names, c.Name) {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return some(names)
+}
+
+func (a *tritonAnswer) metricsOn() []check.Finding {
+	switch {
+	case a.target == nil:
+		return []check.Finding{{What: a.note, Why: "without metrics there is neither history nor alert", Command: a.edit()}}
+	case a.metricsErr != nil:
+		return []check.Finding{{
+			What: fmt.Sprintf("the metrics of pod %s, port %d, can't be read: %v", a.pod.Name, a.target.Port, a.metricsErr),
+			Why:  "Triton serves them elsewhere (--metrics-port) or not at all (--allow-metrics)", Command: a.edit(),
+		}}
+	case !a.target.Declared:
+		return []check.Finding{{
+			What: fmt.Sprintf("the container of Triton %s does not declare its metrics port %d", a.name(), a.target.Port),
+			Why:  "a PodMonitor by port name can't find it; the one that 'observe up' makes does", Command: "kubectl triton observe up", Level: check.Warning,
+		}}
+	}
+	return nil
+}
+
+func (a *tritonAnswer) has(prefix, suffix string) bool {
+	return slices.ContainsFunc(a.families, func(name string) bool {
+		return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
+	})
+}
+
+func (a *tritonAnswer) percentiles() []check.Finding {
+	if a.target == nil || a.metricsErr != nil || len(a.configs) == 0 {
+		return nil // without a model there is no series to tell by
+	}
+	if a.has("nv_inference_", "_summary_us") || a.has("nv_inference_first_response_histogram_ms", "") {
+		return nil
+	}
+	return []check.Finding{{
+		What:    fmt.Sprintf("Triton %s publishes averages of its latencies only", a.name()),
+		Why:     "percentiles need the flag --metrics-config summary_latencies=true, or histogram_latencies=true, which can be added up over pods; 'bench' measures its own",
+		Command: a.edit(),
+	}}
+}
+
+func (a *tritonAnswer) responseCache() []check.Finding {
+	var wish []string
+	for _, c := range a.configs {
+		if c.ResponseCache.Enable {
+			wish = append(wish, c.Name)
+		}
+	}
+	if len(wish) == 0 || a.container == nil {
+		return nil
+	}
+	has := slices.ContainsFunc(commandWords(a.container), func(w string) bool {
+		return strings.HasPrefix(w, "--cache-config") || strings.HasPrefix(w, "--response-cache-byte-size")
+	})
+	if has {
+		return nil
+	}
+	return []check.Finding{{
+		What: fmt.Sprintf("%s of Triton %s asks for the response cache, and the server has none", counted(len(wish), "model", "models")+" ("+some(wish)+")", a.name()),
+		Why:  "the server needs --cache-config local,size=<bytes>; without it every request runs", Command: a.edit(),
+	}}
+}
+
+// heldGPUs is how many GPUs the pod asks for.
+func (a *tritonAnswer) heldGPUs() int {
+	held := int64(0)
+	for _, c := range a.pod.Spec.Containers {
+		if q, ok := c.Resources.Limits["nvidia.com/gpu"]; ok {
+			held += q.Value()
+		}
+	}
+	return int(held)
+}
+
+func (a *tritonAnswer) gpusUsed() []check.Finding {
+	held := a.heldGPUs()
+	if held == 0 || len(a.configs) == 0 {
+		return nil
+	}
+	used := map[int]bool{}
+	var onCPU []string
+	for _, c := range a.configs {
+		cpu := len(c.InstanceGroup) > 0
+		for _, g := range c.InstanceGroup {
+			if g.Kind == "KIND_CPU" {
+				continue
+			}
+			cpu = false
+			for _, index := range g.GPUs {
+				used[index] = true
+			}
+			if len(g.GPUs) == 0 { // every GPU that the server sees
+				for i := range held {
+					used[i] = true
+				}
+			}
+		}
+		if cpu {
+			onCPU = append(onCPU, c.Name)
+		}
+	}
+	if len(used) >= held {
+		return nil
+	}
+	why := "their instance groups name other GPUs; one without a list of gpus runs on each"
+	if len(onCPU) == len(a.configs) {
+		why = "all of them run on the CPU (KIND_CPU)"
+	} else if len(used) == 0 {
+		why = "none of them has an instance on a GPU"
+	}
+	return []check.Finding{{
+		What: fmt.Sprintf("a pod of Triton %s holds %s, and its models use %d", a.name(), counted(held, "GPU", "GPUs"), len(used)), Why: why,
+		Command: fmt.Sprintf("kubectl triton models --namespace %s --service %s", a.service.Namespace, a.service.Name),
+	}}
+}
+
+func (a *tritonAnswer) batching() []check.Finding {
+	var without []string
+	for _, c := range a.configs {
+		if c.MaxBatchSize > 1 && c.DynamicBatching == nil && c.SequenceBatching == nil && c.EnsembleScheduling == nil && !c.ModelTransactionPolicy.Decoupled {
+			without = append(without, c.Name)
+		}
+	}
+	if len(without) == 0 {
+		return nil
+	}
+	slices.Sort(without)
+	return []check.Finding{{
+		What: fmt.Sprintf("%s of Triton %s take batches, but requests are not joined: %s", counted(len(without), "model", "models"), a.name(), some(without)),
+		Why:  "without dynamic_batching in its configuration each request runs alone, however full the queue is", Command: "kubectl triton bench " + without[0] + " --batch-size 1",
+	}}
+}
