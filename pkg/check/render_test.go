@@ -96,6 +96,24 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestTextFoldsSkips: many checks with one reason to be skipped are one line, a
+// few are not.
+func TestTextFoldsSkips(t *testing.T) {
+	skipped := func(reason string, n int) []Result {
+		var out []Result
+		for range n {
+			out = append(out, Result{State: StateSkipped, Description: "x", SkipReason: reason})
+		}
+		return out
+	}
+	r := &Report{Categories: []CategoryResult{{Name: "c", Checks: append(skipped("a", 3), skipped("b", 2)...)}}}
+	r.count()
+	want := "c\n-\n· 3 checks (skipped: a)\n· x (skipped: b)\n· x (skipped: b)\n\n√ all is well: 0 ok, 0 warnings, 0 failed, 5 skipped\n"
+	if text := render(t, lipgloss.NewRenderer(io.Discard), false, r); text != want {
+		t.Errorf("%q", text)
+	}
+}
+
 func TestJUnit(t *testing.T) {
 	var b bytes.Buffer
 	if err := JUnit(&b, sample()); err != nil {

@@ -40,10 +40,17 @@ func NewText(w io.Writer, r *lipgloss.Renderer, short bool, docs string) *Text {
 // Category writes one.
 func (t *Text) Category(c CategoryResult) {
 	var b strings.Builder
-	for _, k := range c.Checks {
-		if !t.short || k.State == StateFailed || k.State == StateWarning {
-			t.check(&b, k)
+	for i := 0; i < len(c.Checks); i++ {
+		k := c.Checks[i]
+		if t.short && k.State != StateFailed && k.State != StateWarning {
+			continue
 		}
+		// Many checks that are skipped for one reason need one line.
+		if same := alike(c.Checks[i:]); same > 2 {
+			k = Result{State: StateSkipped, Description: fmt.Sprintf("%d checks", same), SkipReason: k.SkipReason}
+			i += same - 1
+		}
+		t.check(&b, k)
 	}
 	if b.Len() == 0 {
 		return
@@ -53,6 +60,16 @@ func (t *Text) Category(c CategoryResult) {
 	}
 	t.any = true
 	t.print("%s\n%s\n%s", t.heading.Render(c.Name), t.faint.Render(strings.Repeat("-", utf8.RuneCountInString(c.Name))), b.String())
+}
+
+// alike counts the results at the beginning that are skipped for the same reason.
+func alike(results []Result) int {
+	for n, k := range results {
+		if k.State != StateSkipped || k.SkipReason != results[0].SkipReason {
+			return n
+		}
+	}
+	return len(results)
 }
 
 func (t *Text) check(b *strings.Builder, k Result) {
