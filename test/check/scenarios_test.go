@@ -1,0 +1,200 @@
+//go:build e2e
+
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/check"
+)
+
+const prometheus = "prom-operator-kube-prometh-prometheus"
+
+// background is for what has to be undone however a test ends.
+func background() context.Context { return context.Background() }
+
+// TestWell: a fresh stack passes, in every form.
+func TestWell(t *testing.T) {
+	well(t)
+	r := look(t)
+	if r.Counts.Failed != 0 || r.Counts.Skipped != 0 || r.Counts.OK < 50 {
+		t.Errorf("%+v", r.Counts)
+	}
+	for _, id := range []string{"triton-scraped", "exporters-scraped", "gpu-series", "rules-loaded", "dashboards-loaded", "annotations-writable", "exporter-publishes", "triton-models-ready"} {
+		if k := result(t, r, id); k.State != check.StateOK {
+			t.Errorf("%+v", k)
+		}
+	}
+	table := sandbox.Must(t, "kubectl-triton", "check")
+	for _, want := range []string{"Kubernetes\n----------\n√ the API server answers: v1.", "\nTriton\n------\n", "\n! it works, with warnings: "} {
+		if !strings.Contains(table, want) || strings.Contains(table, "\x1b") {
+			t.Errorf("%q is not in\n%s", want, table)
+		}
+	}
+	if short := sandbox.Must(t, "kubectl-triton", "check", "-o", "short"); strings.Contains(short, "√") || !strings.Contains(short, "see docs/check.md#grafana-persistence") {
+		t.Errorf("short:\n%s", short)
+	}
+	var fromYAML check.Report
+	if err := yaml.UnmarshalStrict([]byte(sandbox.Must(t, "kubectl-triton", "check", "-o", "yaml")), &fromYAML); err != nil || fromYAML.Counts != r.Counts {
+		t.Errorf("%v, %+v", err, fromYAML.Counts)
+	}
+	var suites struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+	}
+	if err := xml.Unmarshal([]byte(sandbox.Must(t, "kubectl-triton", "check", "-o", "junit")), &suites); err != nil || suites.Tests < 50 || suites.Failures != 0 {
+		t.Errorf("%v, %+v", err, suites)
+	}
+	// Nothing is left of the annotation that it wrote.
+	if leftover := sandbox.Must(t, "kubectl-triton", "check", "-o", "json"); strings.Contains(leftover, "could not be removed") {
+		t.Error(leftover)
+	}
+}
+
+// TestLabelMissing: the exporter leaves a node without the label.
+func TestLabelMissing(t *testing.T) {
+	node := idleNode(t)
+	defer well(t)
+	defer patchNode(t, node, `{"metadata":{"labels":{"nvidia.com/gpu.present":"true"}}}`)
+	patchNode(t, node, `{"metadata":{"labels":{"nvidia.com/gpu.present":null}}}`)
+	k := becomes(t, "exporter-selects", check.StateFailed, node)
+	golden(t, named(k, node))
+	obey(t, k, "--yes")
+	becomes(t, "exporter-selects", check.StateOK)
+}
+
+// TestTaint: the exporter does not tolerate a taint; observe up makes it.
+func TestTaint(t *testing.T) {
+	node := idleNode(t)
+	n, err := sandbox.Client.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := json.Marshal(n.Spec.Taints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer well(t)
+	defer patchNode(t, node, `{"spec":{"taints":`+string(before)+`}}`)
+	patchNode(t, node, `{"spec":{"taints":[{"key":"nvidia.com/gpu","value":"present","effect":"NoSchedule"},{"key":"team","value":"ml","effect":"NoExecute"}]}}`)
+	k := becomes(t, "exporter-tolerates", check.StateFailed, node)
+	golden(t, named(k, node))
+	obey(t, k, "--chart-repo", charts)
+	becomes(t, "exporter-tolerates", check.StateOK)
+}
+
+// TestUnhealthyGPU: as the device plugin reports a GPU that fails its health check.
+func TestUnhealthyGPU(t *testing.T) {
+	node := idleNode(t)
+	defer well(t)
+	defer patchNode(t, node, `{"status":{"allocatable":{"nvidia.com/gpu":"2"}}}`, "status")
+	patchNode(t, node, `{"status":{"allocatable":{"nvidia.com/gpu":"1"}}}`, "status")
+	golden(t, named(becomes(t, "gpus-healthy", check.StateFailed, node), node))
+}
+
+// TestNotOffered: hardware by label, and no device plugin.
+func TestNotOffered(t *testing.T) {
+	const name = "hardware-only"
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"feature.node.kubernetes.io/pci-10de.present": "true"}}, Spec: corev1.NodeSpec{Unschedulable: true}}
+	if _, err := sandbox.Client.CoreV1().Nodes().Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	defer well(t)
+	defer func() { _ = sandbox.Client.CoreV1().Nodes().Delete(background(), name, metav1.DeleteOptions{}) }()
+	golden(t, becomes(t, "gpus-offered", check.StateFailed, name))
+}
+
+// TestMonitorNotSelected: the Prometheus asks for a label that the monitor lacks.
+func TestMonitorNotSelected(t *testing.T) {
+	defer well(t)
+	defer kubectl(t, "--namespace", "monitoring", "patch", "prometheus", prometheus, "--type", "merge", "--patch", `{"spec":{"podMonitorSelector":{"matchLabels":null}}}`)
+	kubectl(t, "--namespace", "monitoring", "patch", "prometheus", prometheus, "--type", "merge", "--patch", `{"spec":{"podMonitorSelector":{"matchLabels":{"team":"ml"}}}}`)
+	k := becomes(t, "triton-scraped", check.StateFailed, "asks for team=ml")
+	golden(t, k)
+	obey(t, k)
+	becomes(t, "triton-scraped", check.StateOK)
+}
+
+// TestNoMonitor: nobody told Prometheus of Triton.
+func TestNoMonitor(t *testing.T) {
+	defer well(t)
+	kubectl(t, "--namespace", "monitoring", "delete", "podmonitor", "triton-triton-infer")
+	k := becomes(t, "triton-scraped", check.StateFailed, "no PodMonitor or ServiceMonitor selects")
+	golden(t, k)
+	obey(t, k, "--chart-repo", charts)
+	becomes(t, "triton-scraped", check.StateOK)
+}
+
+// TestRelabelled: a relabelling drops the pod; Prometheus itself knows which.
+func TestRelabelled(t *testing.T) {
+	defer well(t)
+	defer obey(t, check.Result{Findings: []check.Finding{{Command: "kubectl triton observe up"}}}, "--chart-repo", charts)
+	kubectl(t, "--namespace", "monitoring", "patch", "podmonitor", "triton-triton-infer", "--type", "json", "--patch",
+		`[{"op":"add","path":"/spec/podMetricsEndpoints/0/relabelings/-","value":{"action":"drop","sourceLabels":["__meta_kubernetes_pod_label_app"],"regex":"triton-.*"}}]`)
+	golden(t, becomes(t, "triton-scraped", check.StateFailed, "drops it"))
+}
+
+// TestScaledToZero: a Service without a pod.
+func TestScaledToZero(t *testing.T) {
+	defer well(t)
+	defer kubectl(t, "--namespace", "triton", "scale", "deployment", "triton-infer", "--replicas", "1")
+	kubectl(t, "--namespace", "triton", "scale", "deployment", "triton-infer", "--replicas", "0")
+	becomes(t, "triton-found", check.StateFailed)
+	golden(t, becomes(t, "triton-found", check.StateFailed))
+	k := result(t, look(t, "--service", "triton-infer"), "triton-pods-ready")
+	if k.State != check.StateFailed || k.Findings[0].What != "Service triton/triton-infer has no pod" {
+		t.Errorf("named by --service: %+v", k)
+	}
+}
+
+// TestServicePort: the Service lost its port for metrics; the command adds it.
+func TestServicePort(t *testing.T) {
+	defer well(t)
+	kubectl(t, "--namespace", "triton", "patch", "service", "triton-infer", "--type", "json", "--patch", `[{"op":"remove","path":"/spec/ports/2"}]`)
+	k := becomes(t, "triton-ports", check.StateWarning)
+	golden(t, k)
+	obey(t, k)
+	becomes(t, "triton-ports", check.StateOK)
+}
+
+// emptyExporter is ready, is taken for an exporter and has no GPU to tell of: as
+// one whose NVML did not start.
+const emptyExporter = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: second, namespace: default, labels: {app.kubernetes.io/name: dcgm-exporter}}
+spec:
+  selector: {matchLabels: {app.kubernetes.io/name: dcgm-exporter, of: second}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: dcgm-exporter, of: second}}
+    spec:
+      nodeSelector: {nvidia.com/gpu.present: "true"}
+      tolerations: [{operator: Exists}]
+      containers:
+        - name: exporter
+          image: nvcr.io/nvidia/tritonserver:26.06-py3
+          args: [tritonserver, --model-repository=/models]
+          ports: [{name: metrics, containerPort: 8002}]
+          volumeMounts: [{name: models, mountPath: /models}]
+      volumes: [{name: models, emptyDir: {}}]
+`
+
+// TestExporterTwiceAndEmpty: a second exporter on the nodes, which publishes
+// nothing of GPUs.
+func TestExporterTwiceAndEmpty(t *testing.T) {
+	defer well(t)
+	file := t.TempDir() + "/second.yaml"
+	write(t, file, emptyExporter)
+	defer kubectl(t, "delete", "--wait", "--filename", file)
+	kubectl(t, "apply", "--filename", file)
+	golden(t, becomes(t, "exporter-once", check.StateFailed, "2 GPU nodes"))
+	becomes(t, "exporter-publishes", check.StateFailed, "is ready and publishes no GPU metric", "it found no driver to ask")
+}
