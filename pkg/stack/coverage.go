@@ -128,9 +128,9 @@ func (i monitorSpec) portProblem(t Target) string {
 	if len(names) == 0 {
 		return fmt.Sprintf("%s %s/%s has no endpoints", i.Kind, i.Namespace, i.Name)
 	}
-	text := "has no metrics port with a name"
+	text := "none with a name"
 	if has != "" {
-		text = "calls its metrics port " + has
+		text = has
 	}
-	return fmt.Sprintf("%s %s/%s asks for port %s, and %s %s", i.Kind, i.Namespace, i.Name, strings.Join(names, " and "), what, text)
+	return fmt.Sprintf("%s %s/%s asks for port %s; the metrics port of %s is %s", i.Kind, i.Namespace, i.Name, strings.Join(names, " and "), what, text)
 }
