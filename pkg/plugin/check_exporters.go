@@ -185,7 +185,7 @@ func collectInterval(pod *corev1.Pod) time.Duration {
 		}
 	}
 	for _, c := range pod.Spec.Containers {
-		words := commandWords(&c)
+		words := shellWords(&c)
 		for i, word := range words {
 			name, value, joined := strings.Cut(word, "=")
 			if name != "--collect-interval" && name != "-c" {
@@ -200,8 +200,8 @@ func collectInterval(pod *corev1.Pod) time.Duration {
 	return every
 }
 
-// commandWords are a container's command and arguments, a shell's script taken
+// shellWords are a container's command and arguments, a shell's script taken
 // apart.
-func commandWords(c *corev1.Container) []string {
+func shellWords(c *corev1.Container) []string {
 	return strings.Fields(strings.Join(slices.Concat(c.Command, c.Args), " "))
 }

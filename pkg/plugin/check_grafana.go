@@ -82,7 +82,11 @@ func (m *monitoring) dashboards(ctx context.Context) check.Outcome {
 	}
 	detail := fmt.Sprintf("%d of %d loaded", loaded, loaded+len(problems))
 	if len(problems) > 0 {
-		return check.Pending(detail+"; "+strings.Join(problems, ", "), "", fmt.Sprintf("kubectl -n %s logs -l app.kubernetes.io/name=grafana -c grafana-sc-dashboard", m.watched.dashboards))
+		mend := fmt.Sprintf("kubectl -n %s logs -l app.kubernetes.io/name=grafana -c grafana-sc-dashboard", m.watched.dashboards)
+		if m.watched.imported {
+			mend = "kubectl triton dashboards import"
+		}
+		return check.Pending(detail+"; "+strings.Join(problems, ", "), "", mend)
 	}
 	return check.OK(detail)
 }

@@ -61,6 +61,7 @@ type watched struct {
 	tritons, exporters []stack.Target
 	rules              bool   // the project's own are meant to be there
 	dashboards         string // namespace of the ConfigMaps that Grafana loads; "" when it loads none
+	imported           bool   // Grafana has no sidecar that would load them
 }
 
 // operatedPods are the labels that the operator gives the pods of one Prometheus.

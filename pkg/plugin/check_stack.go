@@ -41,6 +41,9 @@ func (l *lookup) findMonitoring() (*monitoring, error) {
 	}
 	if svc := l.serviceOf(grafanaService()); svc != nil {
 		w.dashboards = svc.Namespace
+		w.imported = !slices.ContainsFunc(podsBehind(svc, l.podList), func(p corev1.Pod) bool {
+			return slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return strings.Contains(c.Name, "sc-dashboard") })
+		})
 	}
 	for _, t := range l.tritons() {
 		if t.target != nil {

@@ -468,3 +468,25 @@ func TestAccessAsksOnce(t *testing.T) {
 		t.Errorf("it says %q", what)
 	}
 }
+
+// TestStackCheck: "observe" tells a checker's result in its own states.
+func TestStackCheck(t *testing.T) {
+	ask := func(o check.Outcome) check.Result {
+		r := check.Run(t.Context(), []check.Category{{Checkers: []check.Checker{{ID: "x", Check: func(context.Context) check.Outcome { return o }}}}}, check.Options{}, check.Observer{})
+		return r.Categories[0].Checks[0]
+	}
+	for name, c := range map[string]struct {
+		outcome            check.Outcome
+		state, detail, fix string
+	}{
+		"ok":      {check.OK("3 of 3"), "ok", "3 of 3", ""},
+		"skipped": {check.Skip("no GPU"), "skipped", "no GPU", ""},
+		"pending": {check.Pending("not yet", "because", "run this"), "pending", "not yet", "run this"},
+		"failed":  {check.Wrong(check.Finding{What: "broken", Command: "mend"}), "failed", "broken", "mend"},
+		"unknown": {check.Unknown(errors.New("no answer")), "unknown", "no answer", ""},
+	} {
+		if got := stackCheck("n", ask(c.outcome)); got.Name != "n" || got.State != c.state || got.Detail != c.detail || got.Fix != c.fix {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

@@ -403,7 +403,7 @@ func (a *tritonAnswer) responseCache() []check.Finding {
 	if len(wish) == 0 || a.container == nil {
 		return nil
 	}
-	has := slices.ContainsFunc(commandWords(a.container), func(w string) bool {
+	has := slices.ContainsFunc(shellWords(a.container), func(w string) bool {
 		return strings.HasPrefix(w, "--cache-config") || strings.HasPrefix(w, "--response-cache-byte-size")
 	})
 	if has {

@@ -29,6 +29,7 @@ func (m *monitoring) whyNoTarget(ctx context.Context, prometheus *metrics.Promet
 		return fmt.Sprintf("Prometheus %s is not run by an operator, so its configuration has to name the pods", where),
 			fmt.Sprintf("kubectl -n %s get configmaps", where.namespace)
 	}
+	t.PodLabels = pod.Labels // a monitor may select by others than the Service does
 	covering := monitors.Covering(all[i], t)
 	if len(covering) == 0 {
 		return fmt.Sprintf("no PodMonitor or ServiceMonitor selects %s/%s", t.Namespace, t.Name), "kubectl triton observe up"
