@@ -158,7 +158,7 @@ func (o *CheckOptions) look(ctx context.Context, c *cluster, observer check.Obse
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer l.close()
 	return check.Run(ctx, l.categories(), check.Options{Timeout: o.Timeout}, observer), nil
 }
 

@@ -59,7 +59,7 @@ func newLookup(o *CheckOptions, c *cluster) (*lookup, error) {
 	return l, nil
 }
 
-func (l *lookup) Close() error { return l.dialer.Close() }
+func (l *lookup) close() { l.dialer.Close() }
 
 func (l *lookup) tritonNamespace() string {
 	if ns := *l.options.Config.Namespace; ns != "" {
@@ -254,7 +254,7 @@ func (l *lookup) grafana(ctx context.Context) (stackService, *portforward.Endpoi
 	}
 	i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return podReady(&p) })
 	if i < 0 {
-		return found, nil, errors.New("Grafana " + found.String() + " has no ready pod") //nolint:staticcheck // a product's name
+		return found, nil, errors.New("Grafana " + found.String() + " has no ready pod")
 	}
 	port, ok := containerPort(&pods[i], []string{"grafana"}, 3000)
 	if !ok {

@@ -327,8 +327,7 @@ func (a *tritonAnswer) modelsReady() []check.Finding {
 	}
 	ready := slices.ContainsFunc(a.models, triton.ModelIndex.Ready)
 	for _, m := range a.models {
-		switch {
-		case m.Ready() || m.State == "" || m.State == "UNAVAILABLE" && (m.Reason == "" || m.Reason == "unloaded"):
+		if m.Ready() || m.State == "" || m.State == "UNAVAILABLE" && (m.Reason == "" || m.Reason == "unloaded") {
 			continue // never loaded, or unloaded by somebody
 		}
 		findings = append(findings, check.Finding{

@@ -134,7 +134,7 @@ func obey(t *testing.T, k check.Result, more ...string) {
 	}
 	line := strings.Join(append([]string{k.Findings[0].Command}, more...), " ")
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", line)
-	cmd.Env = append(sandbox.Command(t.Context(), "kubectl", nil).Env, "PATH="+sandbox.Bin+":"+os.Getenv("PATH"))
+	cmd.Env = sandbox.Command(t.Context(), "kubectl", []string{"PATH=" + sandbox.Bin + ":" + os.Getenv("PATH")}).Env
 	if o := harness.Finish(t, cmd); o.Code != 0 {
 		t.Fatalf("%s: exit code %d\n%s%s", line, o.Code, o.Stdout, o.Stderr)
 	}
