@@ -46,8 +46,10 @@ func newCheckCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := NewCheckOptions(streams)
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Say what is wrong with GPUs, exporters, monitoring and Triton, and what mends it",
-		Long: `Say what is wrong with GPUs, exporters, monitoring and Triton, and what mends it.
+		Short: "Say what is wrong from GPU to Grafana, and what mends it",
+		Long: `Say what is wrong with GPU nodes, exporters, monitoring and Triton, and why.
+
+It asks from the API server up to the models.
 
 Each line is one check: √ all is well, ! it works but not as well as it could,
 × it does not work, · it could not be asked or does not apply. A failure says

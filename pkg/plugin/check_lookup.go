@@ -12,9 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/pager"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
 	"github.com/kubectl-triton/kubectl-triton/pkg/gpu"
@@ -26,8 +23,7 @@ import (
 // read, each kind once, and the others judge.
 type lookup struct {
 	options *CheckOptions
-	cluster *cluster
-	client  kubernetes.Interface // speaks protobuf
+	cluster *cluster // whose client speaks protobuf
 	dialer  *portforward.Dialer
 	stack   *stack.Client
 
@@ -38,24 +34,28 @@ type lookup struct {
 	operated []*stack.Prometheus
 	scrapes  *stack.Monitors
 
-	tritons    func() []tritonFound
-	monitoring func() (*monitoring, error)
+	// Found once all of that is read, by whoever asks first.
+	mu     sync.Mutex
+	sought bool
+	found  []tritonFound
+	watch  *monitoring
 }
 
 func newLookup(o *CheckOptions, c *cluster) (*lookup, error) {
-	l := &lookup{options: o, cluster: c}
-	var err error
-	if l.client, err = c.compactClient(); err != nil {
+	client, err := c.compactClient()
+	if err != nil {
 		return nil, explainConfig(err)
 	}
+	compact := *c
+	compact.client = client
+	l := &lookup{options: o, cluster: &compact}
 	if l.stack, err = stack.NewClient(c.rest, o.Config.ToRawKubeConfigLoader()); err != nil {
 		return nil, err
 	}
-	if l.dialer, err = portforward.New(portforward.Config{REST: c.rest, Client: c.client, Transport: portforward.TransportSPDY}); err != nil {
+	if l.dialer, err = portforward.New(portforward.Config{REST: c.rest, Client: client, Transport: portforward.TransportSPDY}); err != nil {
 		return nil, err
 	}
-	l.tritons = sync.OnceValue(l.findTritons)
-	l.monitoring = sync.OnceValues(l.findMonitoring)
+	compact.probe = l.probe
 	return l, nil
 }
 
@@ -113,7 +113,7 @@ func (l *lookup) readNodes(ctx context.Context) check.Outcome {
 			pods = append(pods, slim(p))
 		}
 	}
-	found, err := gpu.Survey(ctx, l.client, keep)
+	found, err := gpu.Survey(ctx, l.cluster.client, keep)
 	if err != nil {
 		return check.Unknown(l.cluster.explain(err, "read the cluster's nodes and pods"))
 	}
@@ -123,9 +123,7 @@ func (l *lookup) readNodes(ctx context.Context) check.Outcome {
 	}
 	if !found.Knows(gpu.KindPod) {
 		for _, ns := range l.namespaces() {
-			err := eachPage(ctx, func(ctx context.Context, o metav1.ListOptions) (*corev1.PodList, error) {
-				return l.client.CoreV1().Pods(ns).List(ctx, o)
-			}, func(p *corev1.Pod) error { keep(p); return nil })
+			err := l.cluster.eachPod(ctx, ns, labels.Everything(), keep)
 			if err != nil && !apierrors.IsForbidden(err) {
 				return check.Unknown(l.cluster.explain(err, "list the pods of namespace "+ns))
 			}
@@ -146,11 +144,8 @@ func (l *lookup) namespaces() []string {
 func (l *lookup) readServices(ctx context.Context) check.Outcome {
 	var services []corev1.Service
 	read := func(ns string) error {
-		return eachPage(ctx, func(ctx context.Context, o metav1.ListOptions) (*corev1.ServiceList, error) {
-			return l.client.CoreV1().Services(ns).List(ctx, o)
-		}, func(s *corev1.Service) error {
+		return l.cluster.eachService(ctx, ns, func(s *corev1.Service) {
 			services = append(services, corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels}, Spec: s.Spec})
-			return nil
 		})
 	}
 	err := read("")
@@ -186,15 +181,6 @@ func (l *lookup) readMonitors(ctx context.Context) check.Outcome {
 	return check.OK("")
 }
 
-// eachPage lists a kind in pages.
-func eachPage[L metav1.ListInterface, T any](ctx context.Context, list func(context.Context, metav1.ListOptions) (L, error), visit func(*T) error) error {
-	p := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		page, err := list(ctx, o)
-		return any(page).(runtime.Object), err
-	})
-	return p.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error { return visit(any(o).(*T)) })
-}
-
 // concerns tells the pods that a question is about: Tritons, exporters and the
 // stack's own, by image or by Triton's usual ports.
 func concerns(p *corev1.Pod) bool {
@@ -205,7 +191,7 @@ func concerns(p *corev1.Pod) bool {
 			}
 		}
 		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
-			return p.ContainerPort == 8001 || p.ContainerPort == defaultMetricsPort || p.ContainerPort == 9400
+			return slices.Contains([]int32{8001, 8002, 9000, 9400}, p.ContainerPort) || tritonGRPC().named(p.Name)
 		})
 	}) || p.Labels["app"] == "nvidia-dcgm-exporter" || p.Labels["app.kubernetes.io/name"] == "dcgm-exporter"
 }

@@ -23,8 +23,22 @@ const shortestRetention = 24 * time.Hour
 
 var errNoPrometheus = errors.New("no Prometheus was found")
 
-// findMonitoring settles on the Prometheus to ask.
-func (l *lookup) findMonitoring() (*monitoring, error) {
+// monitoring settles on the Prometheus to ask.
+func (l *lookup) monitoring(ctx context.Context) (*monitoring, error) {
+	tritons := l.tritons(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch != nil {
+		return l.watch, nil
+	}
+	m, err := l.findMonitoring(tritons)
+	if err == nil && ctx.Err() == nil {
+		l.watch = m
+	}
+	return m, err
+}
+
+func (l *lookup) findMonitoring(tritons []tritonFound) (*monitoring, error) {
 	w := watched{namespace: l.options.StackNamespace, rules: true}
 	chosen, err := l.choosePrometheus()
 	switch {
@@ -45,7 +59,7 @@ func (l *lookup) findMonitoring() (*monitoring, error) {
 			return slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return strings.Contains(c.Name, "sc-dashboard") })
 		})
 	}
-	for _, t := range l.tritons() {
+	for _, t := range tritons {
 		if t.target != nil {
 			w.tritons = append(w.tritons, *t.target)
 		}
@@ -107,9 +121,9 @@ func (l *lookup) choosePrometheus() (*stack.Prometheus, error) {
 // how well it will serve load tests.
 func (l *lookup) monitoringCheckers() []check.Checker {
 	checkers := []check.Checker{{
-		ID: "prometheus-found", Description: "there is a Prometheus", Severity: check.Warning, Needs: []string{"services-read"}, Hint: "kubectl triton observe up",
-		Check: func(context.Context) check.Outcome {
-			m, err := l.monitoring()
+		ID: "prometheus-found", Description: "there is a Prometheus", Severity: check.Warning, Needs: []string{"nodes-read", "services-read"}, Hint: "kubectl triton observe up",
+		Check: func(ctx context.Context) check.Outcome {
+			m, err := l.monitoring(ctx)
 			if err != nil {
 				return check.Wrong(check.Finding{What: err.Error(), Why: "without it, load tests have no history and Grafana nothing to show"})
 			}
@@ -121,9 +135,9 @@ func (l *lookup) monitoringCheckers() []check.Checker {
 		},
 	}}
 	ask := func(k check.Checker, needs []string, question func(m *monitoring, ctx context.Context) check.Outcome) check.Checker {
-		k.Needs = append([]string{"nodes-read", "prometheus-found"}, needs...)
+		k.Needs = append([]string{"prometheus-found"}, needs...)
 		k.Check = func(ctx context.Context) check.Outcome {
-			m, err := l.monitoring()
+			m, err := l.monitoring(ctx)
 			if err != nil {
 				return check.Skip(err.Error())
 			}

@@ -39,9 +39,7 @@ import (
 func fakeLookup(objects ...runtime.Object) *lookup {
 	c := &cluster{client: fake.NewClientset(objects...), rest: &rest.Config{Host: "https://cluster.example"}}
 	o := NewCheckOptions(genericiooptions.IOStreams{Out: io.Discard, ErrOut: io.Discard})
-	l := &lookup{options: o, cluster: c, client: c.client}
-	l.tritons, l.monitoring = l.findTritons, l.findMonitoring
-	return l
+	return &lookup{options: o, cluster: c}
 }
 
 // told runs the readers and the checkers with these IDs, and gives the text.
@@ -258,7 +256,7 @@ func TestCheckMessages(t *testing.T) {
 // skipped with the reason.
 func TestCheckDenied(t *testing.T) {
 	l := fakeLookup(gpuNode("a"))
-	l.client.(*fake.Clientset).PrependReactor("list", "*", func(a kubetesting.Action) (bool, runtime.Object, error) {
+	l.cluster.client.(*fake.Clientset).PrependReactor("list", "*", func(a kubetesting.Action) (bool, runtime.Object, error) {
 		if a.GetNamespace() == "" {
 			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: a.GetResource().Resource}, "", errors.New("no such right"))
 		}

@@ -3,8 +3,10 @@ package plugin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -34,32 +36,74 @@ type tritonFound struct {
 
 func (t *tritonFound) String() string { return t.service.Namespace + "/" + t.service.Name }
 
-// findTritons lists the Services that lead to Triton: the named one, else those
-// with a tritonserver image behind them.
-func (l *lookup) findTritons() []tritonFound {
+// tritons are the Services that lead to Triton: the named one, else those with a
+// tritonserver image behind them, or with Triton's ports and its answer.
+func (l *lookup) tritons(ctx context.Context) []tritonFound {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sought {
+		l.found = l.findTritons(ctx)
+		l.sought = ctx.Err() == nil
+	}
+	return l.found
+}
+
+func (l *lookup) findTritons(ctx context.Context) []tritonFound {
 	named, namespace := l.options.Service, *l.options.Config.Namespace
 	if named != "" {
 		namespace = l.tritonNamespace()
 	}
-	var found []tritonFound
-	for i := range l.services {
-		svc := &l.services[i]
+	scan := &tritonScan{silent: map[string]string{}}
+	var unsure []corev1.Service
+	for _, svc := range l.services {
 		if len(svc.Spec.Selector) == 0 || namespace != "" && svc.Namespace != namespace || named != "" && svc.Name != named {
 			continue
 		}
-		pods := podsBehind(svc, l.podList)
-		isTriton := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return runsTriton(&p) })
-		if named == "" && (!isTriton || pickPort(svc, "http", 8000) == "") {
-			continue
+		pods := podsBehind(&svc, l.podList)
+		switch {
+		case named != "", tritonHTTP().in(&svc) != "" && slices.ContainsFunc(pods, func(p corev1.Pod) bool { return runsTriton(&p) }):
+			scan.services = append(scan.services, svc)
+		case portsLikeTriton(&svc, pods) && slices.ContainsFunc(pods, func(p corev1.Pod) bool { return podReady(&p) }):
+			unsure = append(unsure, svc)
 		}
-		t := tritonFound{service: svc, pods: pods}
-		t.target, t.note = tritonTarget(svc, pods)
+	}
+	scan.ask(ctx, l.cluster, unsure)
+	var found []tritonFound
+	for i := range scan.services {
+		svc := &scan.services[i]
+		t := tritonFound{service: svc, pods: podsBehind(svc, l.podList)}
+		t.target, t.note = tritonTarget(svc, t.pods)
 		again := t.target != nil && slices.ContainsFunc(found, func(other tritonFound) bool { return other.target != nil && samePods(*other.target, *t.target) })
 		if !again {
 			found = append(found, t)
 		}
 	}
 	return found
+}
+
+// probe asks a pod behind a Service whether it is Triton.
+func (l *lookup) probe(ctx context.Context, svc *corev1.Service) error {
+	pods := podsBehind(svc, l.podList)
+	i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return podReady(&p) })
+	if i < 0 {
+		return errors.New("it has no ready pod")
+	}
+	server, done := l.server(svc, &pods[i])
+	defer done()
+	_, err := server.ServerMetadata(ctx)
+	return err
+}
+
+// server is a client of the Triton in one pod behind a Service.
+func (l *lookup) server(svc *corev1.Service, pod *corev1.Pod) (server *triton.Client, done func()) {
+	port := int32(8000)
+	if number, err := strconv.ParseInt(tritonHTTP().in(svc), 10, 32); err == nil {
+		if n, err := util.LookupContainerPortNumberByServicePort(*svc, *pod, int32(number)); err == nil {
+			port = n
+		}
+	}
+	hc := httpClient(l.dialer.Pod(pod.Namespace, pod.Name, fmt.Sprint(port)).DialContext)
+	return triton.NewClient(hc, tritonURL), hc.CloseIdleConnections
 }
 
 func (l *lookup) tritonCheckers() []check.Checker {
@@ -101,8 +145,8 @@ func (l *lookup) tritonCheckers() []check.Checker {
 	}
 }
 
-func (l *lookup) tritonFound(context.Context) check.Outcome {
-	found := l.tritons()
+func (l *lookup) tritonFound(ctx context.Context) check.Outcome {
+	found := l.tritons(ctx)
 	if len(found) == 0 {
 		if l.options.Service != "" {
 			return check.Pending(fmt.Sprintf("there is no Service %s with a selector in namespace %s", l.options.Service, l.tritonNamespace()), "", "kubectl get services --all-namespaces")
@@ -111,7 +155,7 @@ func (l *lookup) tritonFound(context.Context) check.Outcome {
 		if ns := *l.options.Config.Namespace; ns != "" {
 			where = "namespace " + ns
 		}
-		return check.Pending("no Service in "+where+" leads to a pod with a tritonserver image", "Triton is not installed, or its image has another name: then say which with --namespace and --service", "kubectl get services --all-namespaces")
+		return check.Pending("no Service in "+where+" leads to Triton", "no pod behind one has a tritonserver image, or Triton's ports and its answer; name a Service with --namespace and --service", "kubectl get services --all-namespaces")
 	}
 	var names []string
 	for i := range found {
@@ -120,34 +164,33 @@ func (l *lookup) tritonFound(context.Context) check.Outcome {
 	return check.OK(some(names))
 }
 
-func (l *lookup) tritonPorts(context.Context) check.Outcome {
+func (l *lookup) tritonPorts(ctx context.Context) check.Outcome {
 	var findings []check.Finding
-	for _, t := range l.tritons() {
+	for _, t := range l.tritons(ctx) {
 		for _, p := range []struct {
-			name   string
-			number int32
-			lost   string
+			tritonPort
+			lost string
 		}{
-			{"http", 8000, "no command can reach it without --port"},
-			{"grpc", 8001, "'bench --protocol grpc' can't reach it"},
-			{"metrics", defaultMetricsPort, "a ServiceMonitor can't name it"},
+			{tritonHTTP(), "no command can reach it without --port"},
+			{tritonGRPC(), "'bench --protocol grpc' can't reach it"},
+			{tritonMetrics(), "a ServiceMonitor can't name it"},
 		} {
-			if p.name == "metrics" && t.target == nil || pickPort(t.service, p.name, p.number) != "" {
+			if p.name == "metrics" && t.target == nil || p.in(t.service) != "" {
 				continue
 			}
 			findings = append(findings, check.Finding{
-				What: fmt.Sprintf("Service %s has no port named %s or numbered %d", &t, p.name, p.number), Why: p.lost,
-				Command: fmt.Sprintf(`kubectl patch service --namespace %s %s --type json --patch '[{"op":"add","path":"/spec/ports/-","value":{"name":"%s","port":%d}}]'`, t.service.Namespace, t.service.Name, p.name, p.number),
+				What: fmt.Sprintf("Service %s has no port named %s or numbered %d", &t, p.name, p.numbers[0]), Why: p.lost,
+				Command: fmt.Sprintf(`kubectl patch service --namespace %s %s --type json --patch '[{"op":"add","path":"/spec/ports/-","value":{"name":"%s","port":%d}}]'`, t.service.Namespace, t.service.Name, p.name, p.numbers[0]),
 			})
 		}
 	}
 	return check.Wrong(findings...)
 }
 
-func (l *lookup) tritonPodsReady(context.Context) check.Outcome {
+func (l *lookup) tritonPodsReady(ctx context.Context) check.Outcome {
 	var o check.Outcome
 	ready, all := 0, 0
-	for _, t := range l.tritons() {
+	for _, t := range l.tritons(ctx) {
 		readyHere := 0
 		var reasons []string
 		first := ""
@@ -222,7 +265,7 @@ type tritonAnswer struct {
 // askTritons asks running pods, also those that aren't ready: they say why.
 func (l *lookup) askTritons(ctx context.Context, into *tritonAnswers) check.Outcome {
 	var all []tritonAnswer
-	for _, t := range l.tritons() {
+	for _, t := range l.tritons(ctx) {
 		asked := 0
 		for _, p := range t.pods {
 			if p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil && asked < askedTritons {
@@ -264,18 +307,8 @@ func (l *lookup) askTritons(ctx context.Context, into *tritonAnswers) check.Outc
 func (l *lookup) askTriton(ctx context.Context, a *tritonAnswer) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	port := int32(8000)
-	if text := pickPort(a.service, "http", 8000); text != "" {
-		var number int32
-		if _, err := fmt.Sscan(text, &number); err == nil {
-			if n, err := util.LookupContainerPortNumberByServicePort(*a.service, a.pod, number); err == nil {
-				port = n
-			}
-		}
-	}
-	hc := httpClient(l.dialer.Pod(a.pod.Namespace, a.pod.Name, fmt.Sprint(port)).DialContext)
-	defer hc.CloseIdleConnections()
-	server := triton.NewClient(hc, tritonURL)
+	server, done := l.server(a.service, &a.pod)
+	defer done()
 	if _, a.err = server.ServerMetadata(ctx); a.err != nil {
 		return
 	}

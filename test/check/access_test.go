@@ -87,7 +87,11 @@ func TestRequests(t *testing.T) {
 	well(t)
 	const extra = 1100 // with the others: three pages
 	var wg sync.WaitGroup
-	defer kubectl(t, "delete", "nodes", "--selector", "check=extra")
+	defer func() {
+		if err := sandbox.Client.CoreV1().Nodes().DeleteCollection(background(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "check=extra"}); err != nil {
+			t.Error(err)
+		}
+	}()
 	for worker := range 8 {
 		wg.Go(func() {
 			for i := worker; i < extra; i += 8 {
