@@ -42,7 +42,9 @@ func TestDroppedBy(t *testing.T) {
 	const dropped = `{"status":"success","data":{"droppedTargets":[
 		{"scrapePool":"podMonitor/other/x/0","discoveredLabels":{"__meta_kubernetes_namespace":"ns","__meta_kubernetes_pod_name":"p"}},
 		{"scrapePool":"podMonitor/ns/m/0","discoveredLabels":{"__meta_kubernetes_namespace":"ns","__meta_kubernetes_pod_name":"other"}},
-		{"scrapePool":"podMonitor/ns/m/1","discoveredLabels":{"__meta_kubernetes_namespace":"ns","__meta_kubernetes_pod_name":"p"}}]}}`
+		{"scrapePool":"podMonitor/ns/m/1","discoveredLabels":{"__meta_kubernetes_namespace":"ns","__meta_kubernetes_pod_name":"p","port":"http"}},
+		{"scrapePool":"podMonitor/ns/m/1","discoveredLabels":{"__meta_kubernetes_namespace":"ns","__meta_kubernetes_pod_name":"p","port":"metrics"}}]}}`
+	const otherPort = `{"status":"success","data":{"steps":[{"rule":{"action":"keep","source_labels":["port"],"regex":"metrics"},"keep":false}]}}`
 	const steps = `{"status":"success","data":{"steps":[
 		{"rule":{"action":"replace","source_labels":["a"],"regex":"(.*)"},"keep":true},
 		{"rule":{"action":"drop","source_labels":["__meta_x","y"],"regex":"triton.*"},"keep":false}]}}`
@@ -64,6 +66,10 @@ func TestDroppedBy(t *testing.T) {
 					var labels map[string]string
 					if err := json.Unmarshal([]byte(r.URL.Query().Get("labels")), &labels); err != nil || labels["__meta_kubernetes_pod_name"] != "p" || r.URL.Query().Get("scrapePool") != c.job {
 						t.Errorf("asked with %v: %v", r.URL.Query(), err)
+					}
+					if labels["port"] == "http" {
+						_, _ = w.Write([]byte(otherPort))
+						return
 					}
 					_, _ = w.Write([]byte(c.steps))
 				default:

@@ -11,7 +11,9 @@ import (
 
 // DroppedBy says which relabelling keeps a discovered pod from being scraped by
 // the jobs whose names begin with pools: the rule in Prometheus's own words, ""
-// when no such job discovers the pod, or discovers and keeps it.
+// when no such job discovers the pod, or discovers and keeps it. Each port of a
+// pod is discovered by itself; the rule is of the one that gets furthest, for the
+// others are dropped because they are not the port that is meant.
 //
 // It reads /api/v1/targets?state=dropped and, where the server has it,
 // /api/v1/targets/relabel_steps.
@@ -25,24 +27,27 @@ func (p *Prometheus) DroppedBy(ctx context.Context, pools, namespace, pod string
 	if err := p.get(ctx, "its dropped targets", "/api/v1/targets", url.Values{"state": {"dropped"}}, &answer); err != nil {
 		return "", "", err
 	}
+	furthest := -1
 	for _, t := range answer.DroppedTargets {
 		if !strings.HasPrefix(t.ScrapePool, pools) || t.DiscoveredLabels["__meta_kubernetes_namespace"] != namespace || t.DiscoveredLabels["__meta_kubernetes_pod_name"] != pod {
 			continue
 		}
-		rule, err := p.droppingRule(ctx, t.ScrapePool, t.DiscoveredLabels)
-		if err != nil || rule == "" {
-			rule = "one of its relabelings" // an older server doesn't tell which
+		text, step, err := p.droppingRule(ctx, t.ScrapePool, t.DiscoveredLabels)
+		if err != nil || text == "" {
+			text = "one of its relabelings" // an older server doesn't tell which
 		}
-		return t.ScrapePool, rule, nil
+		if step > furthest || rule == "" {
+			job, rule, furthest = t.ScrapePool, text, step
+		}
 	}
-	return "", "", nil
+	return job, rule, nil
 }
 
-// droppingRule finds the relabelling after which nothing is left.
-func (p *Prometheus) droppingRule(ctx context.Context, pool string, discovered map[string]string) (string, error) {
+// droppingRule finds the relabelling after which nothing is left, and its place.
+func (p *Prometheus) droppingRule(ctx context.Context, pool string, discovered map[string]string) (rule string, step int, err error) {
 	text, err := json.Marshal(discovered)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	var answer struct {
 		Steps []struct {
@@ -55,14 +60,14 @@ func (p *Prometheus) droppingRule(ctx context.Context, pool string, discovered m
 		} `json:"steps"`
 	}
 	if err := p.get(ctx, "its relabelling", "/api/v1/targets/relabel_steps", url.Values{"scrapePool": {pool}, "labels": {string(text)}}, &answer); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	for _, s := range answer.Steps {
+	for i, s := range answer.Steps {
 		if !s.Keep {
-			return fmt.Sprintf("%s of %s by %q", s.Rule.Action, strings.Join(s.Rule.SourceLabels, ", "), s.Rule.Regex), nil
+			return fmt.Sprintf("%s of %s by %q", s.Rule.Action, strings.Join(s.Rule.SourceLabels, ", "), s.Rule.Regex), i, nil
 		}
 	}
-	return "", nil
+	return "", 0, nil
 }
 
 // get reads the data of one answer of the HTTP API.

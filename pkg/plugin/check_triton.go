@@ -61,7 +61,7 @@ func (l *lookup) findTritons(ctx context.Context) []tritonFound {
 		}
 		pods := podsBehind(&svc, l.podList)
 		switch {
-		case named != "", tritonHTTP().in(&svc) != "" && slices.ContainsFunc(pods, func(p corev1.Pod) bool { return runsTriton(&p) }):
+		case named != "", svc.Name == DefaultService && svc.Namespace == l.tritonNamespace(), tritonHTTP().in(&svc) != "" && slices.ContainsFunc(pods, func(p corev1.Pod) bool { return runsTriton(&p) }):
 			scan.services = append(scan.services, svc)
 		case portsLikeTriton(&svc, pods) && slices.ContainsFunc(pods, func(p corev1.Pod) bool { return podReady(&p) }):
 			unsure = append(unsure, svc)

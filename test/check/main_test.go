@@ -111,7 +111,7 @@ func becomes(t *testing.T, id string, state check.State, words ...string) check.
 	}()
 	harness.Eventually(t, 90*time.Second, fmt.Sprintf("%s to be %s with %q", id, state, words), func() bool {
 		k = result(t, look(t), id)
-		said := fmt.Sprintf("%+v", k)
+		said := fmt.Sprint(k.Findings, k.Detail)
 		return k.State == state && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(said, w) })
 	})
 	return k

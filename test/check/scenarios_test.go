@@ -139,7 +139,7 @@ func TestRelabelled(t *testing.T) {
 	defer obey(t, check.Result{Findings: []check.Finding{{Command: "kubectl triton observe up"}}}, "--chart-repo", charts)
 	kubectl(t, "--namespace", "monitoring", "patch", "podmonitor", "triton-triton-infer", "--type", "json", "--patch",
 		`[{"op":"add","path":"/spec/podMetricsEndpoints/0/relabelings/-","value":{"action":"drop","sourceLabels":["__meta_kubernetes_pod_label_app"],"regex":"triton-.*"}}]`)
-	golden(t, becomes(t, "triton-scraped", check.StateFailed, "drops it"))
+	golden(t, becomes(t, "triton-scraped", check.StateFailed, `drop of __meta_kubernetes_pod_label_app by "triton-.*"`))
 }
 
 // TestScaledToZero: a Service without a pod.
@@ -147,11 +147,12 @@ func TestScaledToZero(t *testing.T) {
 	defer well(t)
 	defer kubectl(t, "--namespace", "triton", "scale", "deployment", "triton-infer", "--replicas", "1")
 	kubectl(t, "--namespace", "triton", "scale", "deployment", "triton-infer", "--replicas", "0")
-	becomes(t, "triton-found", check.StateFailed)
-	golden(t, becomes(t, "triton-found", check.StateFailed))
-	k := result(t, look(t, "--service", "triton-infer"), "triton-pods-ready")
-	if k.State != check.StateFailed || k.Findings[0].What != "Service triton/triton-infer has no pod" {
+	golden(t, becomes(t, "triton-pods-ready", check.StateFailed, "has no pod"))
+	if k := result(t, look(t, "--service", "triton-infer"), "triton-pods-ready"); k.State != check.StateFailed {
 		t.Errorf("named by --service: %+v", k)
+	}
+	if k := result(t, look(t, "--namespace", "monitoring"), "triton-found"); k.State != check.StateFailed || k.Findings[0].What != "no Service in namespace monitoring leads to Triton" {
+		t.Errorf("in a namespace without any: %+v", k)
 	}
 }
 
