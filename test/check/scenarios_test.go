@@ -199,3 +199,86 @@ func TestExporterTwiceAndEmpty(t *testing.T) {
 	golden(t, becomes(t, "exporter-once", check.StateFailed, "2 GPU nodes"))
 	becomes(t, "exporter-publishes", check.StateFailed, "is ready and publishes no GPU metric", "it found no driver to ask")
 }
+
+// TestDriverVersions: an upgrade that stopped half-way.
+func TestDriverVersions(t *testing.T) {
+	node := idleNode(t)
+	n, err := sandbox.Client.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "nvidia.com/cuda.driver-version.full"
+	defer well(t)
+	defer patchNode(t, node, `{"metadata":{"labels":{"`+key+`":"`+n.Labels[key]+`"}}}`)
+	patchNode(t, node, `{"metadata":{"labels":{"`+key+`":"570.12.34"}}}`)
+	k := becomes(t, "gpu-drivers", check.StateWarning, node, "570.12.34 on 1 GPU node")
+	if k.Findings[0].Why == "" || k.Findings[0].Command == "" {
+		t.Errorf("%+v", k)
+	}
+}
+
+// TestRuntimeClass: the exporter asks for one that does not exist any more.
+func TestRuntimeClass(t *testing.T) {
+	file := t.TempDir() + "/class.yaml"
+	write(t, file, "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: nvidia}\nhandler: nvidia\n")
+	defer well(t)
+	defer kubectl(t, "apply", "--filename", file)
+	kubectl(t, "delete", "runtimeclass", "nvidia")
+	golden(t, becomes(t, "exporter-runtime-class", check.StateFailed))
+}
+
+// TestIntervals: GPUs are read, and everything is scraped, too seldom for load
+// tests; one command mends the one, and its default the other.
+func TestIntervals(t *testing.T) {
+	defer well(t)
+	sandbox.Must(t, "kubectl-triton", "observe", "up", "--chart-repo", charts, "--scrape-interval", "30s", "--collect-interval", "30s", "--timeout", "2m")
+	k := becomes(t, "scrape-interval", check.StateWarning, "every 30.0 s")
+	golden(t, becomes(t, "exporter-interval", check.StateWarning))
+	obey(t, k, "--chart-repo", charts)
+	becomes(t, "scrape-interval", check.StateOK)
+	becomes(t, "exporter-interval", check.StateOK)
+}
+
+// TestRulesMissing: somebody deleted the rules.
+func TestRulesMissing(t *testing.T) {
+	defer well(t)
+	kubectl(t, "--namespace", "monitoring", "delete", "prometheusrules", "--selector", "app.kubernetes.io/managed-by=kubectl-triton")
+	k := becomes(t, "rules-loaded", check.StateWarning)
+	golden(t, k)
+	obey(t, k, "--chart-repo", charts)
+	becomes(t, "rules-loaded", check.StateOK)
+}
+
+// TestRetention: the Prometheus keeps two hours only.
+func TestRetention(t *testing.T) {
+	defer well(t)
+	sandbox.Must(t, "kubectl-triton", "observe", "up", "--chart-repo", charts, "--set", "prometheus.prometheusSpec.retention=2h", "--timeout", "2m")
+	k := becomes(t, "retention", check.StateWarning)
+	golden(t, k)
+	obey(t, k, "--chart-repo", charts)
+	becomes(t, "retention", check.StateOK)
+}
+
+// TestPersistence: the commands give Prometheus and Grafana volumes that last.
+func TestPersistence(t *testing.T) {
+	defer well(t)
+	for _, id := range []string{"prometheus-persistence", "grafana-persistence"} {
+		k := becomes(t, id, check.StateWarning)
+		obey(t, k, "--chart-repo", charts)
+		becomes(t, id, check.StateOK)
+	}
+}
+
+// TestGrafanaAway: no Grafana pod; what needs it is skipped, the rest is not.
+func TestGrafanaAway(t *testing.T) {
+	defer well(t)
+	defer kubectl(t, "--namespace", "monitoring", "scale", "deployment", "prom-operator-grafana", "--replicas", "1")
+	kubectl(t, "--namespace", "monitoring", "scale", "deployment", "prom-operator-grafana", "--replicas", "0")
+	golden(t, becomes(t, "grafana-reachable", check.StateFailed, "has no ready pod"))
+	r := look(t)
+	for id, want := range map[string]check.State{"dashboards-loaded": check.StateSkipped, "annotations-writable": check.StateSkipped, "triton-scraped": check.StateOK} {
+		if k := result(t, r, id); k.State != want {
+			t.Errorf("%s is %s, want %s", id, k.State, want)
+		}
+	}
+}
