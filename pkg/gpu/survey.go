@@ -67,8 +67,11 @@ const (
 // driver, and the RuntimeClass. It makes one request per kind and page of 500
 // objects; of each page it keeps what concerns GPUs. A kind that the user may
 // not list ends up in Denied; any other failure is returned.
-func Survey(ctx context.Context, client kubernetes.Interface) (*Cluster, error) {
-	s := &survey{client: client, signs: signs(), pools: pools{}, exporters: map[string]*Exporter{}, cluster: &Cluster{otherKeys: map[string]bool{}, otherTypes: map[string]bool{}}}
+//
+// also are shown every pod that has not ended, one at a time, so that a caller
+// with questions of its own need not list them again; they must not keep it.
+func Survey(ctx context.Context, client kubernetes.Interface, also ...func(*corev1.Pod)) (*Cluster, error) {
+	s := &survey{client: client, also: also, signs: signs(), pools: pools{}, exporters: map[string]*Exporter{}, cluster: &Cluster{otherKeys: map[string]bool{}, otherTypes: map[string]bool{}}}
 	// Without slices nobody needs the claims, and a node may show its GPUs in
 	// slices only, so these come first.
 	if err := s.read(ctx, KindResourceSlice, s.readSlices); err != nil {
@@ -100,6 +103,7 @@ func Survey(ctx context.Context, client kubernetes.Interface) (*Cluster, error) 
 // survey collects what the readers find; each of them writes fields of its own.
 type survey struct {
 	client kubernetes.Interface
+	also   []func(*corev1.Pod)
 	signs  []sign
 	pools  pools
 	slices map[string]*nodeSlices
@@ -202,6 +206,9 @@ func (s *survey) readPods(ctx context.Context) error {
 			p := &page.Items[i]
 			if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 				continue
+			}
+			for _, visit := range s.also {
+				visit(p)
 			}
 			if gpus := requestsOf(&p.Spec); gpus.Total() > 0 {
 				s.pods = append(s.pods, gpuPod{p.Spec.NodeName, Holder{p.Namespace, p.Name, gpus}})

@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -164,29 +163,11 @@ func (t target) interval() time.Duration {
 // activeTargets lists the active targets. The typed client leaves out the
 // intervals.
 func (p *Prometheus) activeTargets(ctx context.Context) ([]target, error) {
-	const doing = "its scrape targets"
-	u := p.client.URL("/api/v1/targets", nil)
-	u.RawQuery = "state=active"
-	req, err := http.NewRequest(http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask Prometheus at %s for %s: %w", p.address, doing, err)
-	}
-	resp, body, err := p.client.Do(ctx, req) //nolint:bodyclose // the API client has read and closed it
-	if err != nil {
-		return nil, p.explain(ctx, doing, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, &StatusError{Address: p.address, Status: resp.StatusCode, Detail: firstLine(string(body))}
-	}
 	var answer struct {
-		Data struct {
-			ActiveTargets []target `json:"activeTargets"`
-		} `json:"data"`
+		ActiveTargets []target `json:"activeTargets"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, &badAnswerError{address: p.address, what: doing, err: err}
-	}
-	return answer.Data.ActiveTargets, nil
+	err := p.get(ctx, "its scrape targets", "/api/v1/targets", url.Values{"state": {"active"}}, &answer)
+	return answer.ActiveTargets, err
 }
 
 func (p *Prometheus) targets(ctx context.Context) (map[endpoint]target, error) {

@@ -95,7 +95,8 @@ client, server and GPU in one screen.`,
 	})
 	cmd.AddCommand(
 		newBenchCommand(streams), newObserveCommand(streams), newDashboardsCommand(streams),
-		newNodesCommand(streams), newModelsCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
+		newNodesCommand(streams), newModelsCommand(streams), newCheckCommand(streams),
+		newCompletionCommand(streams), newVersionCommand(streams),
 	)
 	refuseWrongArgs(cmd)
 	cmd.SetUsageFunc(writeUsage)

@@ -3,11 +3,8 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,7 +59,7 @@ func (c *cluster) preflight(ctx context.Context, namespace string, needed []perm
 	if err := c.checkVersion(ctx); err != nil {
 		return err
 	}
-	denied, err := c.denied(ctx, needed)
+	denied, err := newAccess(c).denied(ctx, needed)
 	if err != nil {
 		return err
 	}
@@ -75,6 +72,14 @@ func (c *cluster) preflight(ctx context.Context, namespace string, needed []perm
 // checkVersion asks the API server for its version: the first question of each
 // command, so that one that is away or silent is found out at once.
 func (c *cluster) checkVersion(ctx context.Context) error {
+	got, err := c.serverVersion(ctx)
+	if err != nil {
+		return err
+	}
+	return newEnough(got)
+}
+
+func (c *cluster) serverVersion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	// The discovery client takes no context of its own.
@@ -97,68 +102,18 @@ func (c *cluster) checkVersion(ctx context.Context) error {
 	case <-ctx.Done():
 		got.err = ctx.Err()
 	}
-	if got.err != nil {
-		return c.explain(got.err, "ask the API server for its version")
-	}
-	v, err := version.ParseGeneric(got.version)
-	if err != nil {
-		return fmt.Errorf("the API server's version %q can't be read: %w", got.version, err)
-	}
-	if v.LessThan(version.MustParseGeneric(oldestKubernetes)) {
-		return fmt.Errorf("the cluster runs Kubernetes %s, and the stack's charts need %s or newer; upgrade the cluster", got.version, oldestKubernetes)
-	}
-	return nil
+	return got.version, c.explain(got.err, "ask the API server for its version")
 }
 
-// denied asks the API server about each permission, all at once.
-func (c *cluster) denied(ctx context.Context, needed []permission) ([]string, error) {
-	var (
-		mu     sync.Mutex
-		wg     sync.WaitGroup
-		lacks  = make([][]string, len(needed))
-		failed error
-	)
-	for i, p := range needed {
-		for _, verb := range p.verbs {
-			wg.Go(func() {
-				resource, sub, _ := strings.Cut(p.resource, "/")
-				review, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-					Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-						Group: p.group, Resource: resource, Subresource: sub, Namespace: p.namespace, Verb: verb,
-					}},
-				}, metav1.CreateOptions{})
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case err != nil:
-					failed = err
-				case !review.Status.Allowed:
-					lacks[i] = append(lacks[i], verb)
-				}
-			})
-		}
+func newEnough(server string) error {
+	v, err := version.ParseGeneric(server)
+	if err != nil {
+		return fmt.Errorf("the API server's version %q can't be read: %w", server, err)
 	}
-	wg.Wait()
-	if failed != nil {
-		return nil, c.explain(failed, "ask the API server what you may do")
+	if v.LessThan(version.MustParseGeneric(oldestKubernetes)) {
+		return fmt.Errorf("the cluster runs Kubernetes %s, and the stack's charts need %s or newer; upgrade the cluster", server, oldestKubernetes)
 	}
-	var sentences []string
-	for i, p := range needed {
-		if len(lacks[i]) == 0 {
-			continue
-		}
-		slices.Sort(lacks[i])
-		where := "in the whole cluster"
-		if p.namespace != "" {
-			where = "in namespace " + p.namespace
-		}
-		name := p.resource
-		if p.group != "" {
-			name += "." + p.group
-		}
-		sentences = append(sentences, fmt.Sprintf("%s %s %s (to %s)", strings.Join(lacks[i], ", "), name, where, p.what))
-	}
-	return sentences, nil
+	return nil
 }
 
 // podSecurity says whether a namespace's PodSecurity level keeps the node

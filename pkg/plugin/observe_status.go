@@ -179,7 +179,7 @@ func (o *ObserveStatusOptions) look(ctx context.Context, c *cluster) (*report.St
 		return nil, err
 	}
 	defer dialer.Close()
-	p := &prover{cluster: c, stack: client, dialer: dialer, plan: plan}
+	p := newProver(c, client, dialer, plan)
 	r := newStackReport("status", c, plan)
 	r.Notes = append(slices.Clone(survey.notes), r.Notes...)
 	r.Checks = p.once(ctx)
@@ -277,7 +277,7 @@ func coverage(gpus *gpu.Cluster) report.StackCheck {
 // storage says how long Prometheus keeps data, and how much there is.
 func (p *prover) storage(ctx context.Context) report.StackCheck {
 	check := report.StackCheck{Name: "storage", State: report.CheckOK}
-	prometheus, err := p.prometheusAPI(ctx)
+	prometheus, err := p.monitoring.prometheusAPI(ctx)
 	if err != nil {
 		return report.StackCheck{}
 	}

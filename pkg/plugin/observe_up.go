@@ -225,7 +225,7 @@ func (i *installation) prove(ctx context.Context) (*report.Stack, error) {
 		return nil, err
 	}
 	defer dialer.Close()
-	p := &prover{cluster: i.cluster, stack: i.stack, dialer: dialer, plan: i.plan, options: &o.StackOptions}
+	p := newProver(i.cluster, i.stack, dialer, i.plan)
 	r := i.report("up")
 	if o.Wait {
 		r.Checks = p.await(ctx, i.progress)

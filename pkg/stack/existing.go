@@ -26,7 +26,7 @@ type monitorSpec struct {
 			Any        bool
 			MatchNames []string
 		}
-		Endpoints, PodMetricsEndpoints []struct{ Interval string }
+		Endpoints, PodMetricsEndpoints []struct{ Interval, Port string }
 	}
 }
 

@@ -1,0 +1,76 @@
+//go:build e2e
+
+package check
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/check"
+)
+
+// tritonRuns gives Triton's Deployment other arguments and waits for the rollout
+// if its pods are to become ready.
+func tritonRuns(t *testing.T, ready bool, args string) {
+	t.Helper()
+	kubectl(t, "--namespace", "triton", "patch", "deployment", "triton-infer", "--type", "json", "--patch",
+		`[{"op":"replace","path":"/spec/template/spec/containers/0/args","value":["`+strings.Join(strings.Fields(args), `","`)+`"]}]`)
+	if ready {
+		kubectl(t, "--namespace", "triton", "rollout", "status", "deployment", "triton-infer", "--timeout", "90s")
+		alone(t)
+	}
+}
+
+// alone waits until the pods of the last rollout are gone.
+func alone(t *testing.T) {
+	t.Helper()
+	becomes(t, "triton-pods-ready", check.StateOK, "1 of 1")
+}
+
+const usual = "tritonserver --model-repository=/models"
+
+// TestTritonFlags: metrics off is a failure, averages only a warning that the
+// flag it names ends.
+func TestTritonFlags(t *testing.T) {
+	defer well(t)
+	defer tritonRuns(t, true, usual)
+	k := becomes(t, "triton-percentiles", check.StateWarning)
+	golden(t, k)
+	tritonRuns(t, true, usual+" --metrics-config summary_latencies=true")
+	becomes(t, "triton-percentiles", check.StateOK)
+	tritonRuns(t, true, usual+" --allow-metrics=false")
+	k = becomes(t, "triton-metrics", check.StateFailed)
+	if !strings.Contains(k.Findings[0].What, "it runs with --allow-metrics=false") {
+		t.Errorf("%+v", k)
+	}
+}
+
+// TestModelFails: a model that can't be loaded, with Triton's own reason.
+func TestModelFails(t *testing.T) {
+	defer well(t)
+	models := sandbox.Client.CoreV1().ConfigMaps("triton")
+	change := func(what func(*corev1.ConfigMap)) {
+		t.Helper()
+		config, err := models.Get(background(), "triton-models", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		what(config)
+		if _, err := models.Update(background(), config, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer tritonRuns(t, true, usual)
+	defer change(func(c *corev1.ConfigMap) { delete(c.Data, "broken.yaml") })
+	change(func(c *corev1.ConfigMap) {
+		c.Data["broken.yaml"] = "name: broken\nbackend: nosuchbackend\nmax_batch_size: 0\nsim:\n  behaviour: identity\n  load_error: \"unable to find backend library for backend 'nosuchbackend'\"\n" +
+			"input:\n  - {name: IN, data_type: TYPE_FP32, dims: [1]}\noutput:\n  - {name: OUT, data_type: TYPE_FP32, dims: [1]}\n"
+	})
+	tritonRuns(t, false, usual+" --exit-on-error=false --strict-readiness=true")
+	k := becomes(t, "triton-models-ready", check.StateFailed, "model broken version", "nosuchbackend")
+	golden(t, k)
+	becomes(t, "triton-server-ready", check.StateFailed)
+}
