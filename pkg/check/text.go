@@ -18,7 +18,7 @@ type Text struct {
 	w     io.Writer
 	short bool
 	docs  string
-	any   bool
+	begun bool
 	err   error
 
 	heading, good, warn, bad, faint lipgloss.Style
@@ -55,10 +55,10 @@ func (t *Text) Category(c CategoryResult) {
 	if b.Len() == 0 {
 		return
 	}
-	if t.any {
+	if t.begun {
 		t.print("\n")
 	}
-	t.any = true
+	t.begun = true
 	t.print("%s\n%s\n%s", t.heading.Render(c.Name), t.faint.Render(strings.Repeat("-", utf8.RuneCountInString(c.Name))), b.String())
 }
 
@@ -83,7 +83,7 @@ func (t *Text) check(b *strings.Builder, k Result) {
 	case k.State == StateOK && k.Detail != "":
 		text += ": " + k.Detail
 	}
-	lines := Wrap(text, width-2)
+	lines := wrap(text, width-2)
 	fmt.Fprintf(b, "%s %s\n", mark, lines[0])
 	for _, l := range lines[1:] {
 		fmt.Fprintf(b, "  %s\n", l)
@@ -105,14 +105,14 @@ func indented(b *strings.Builder, text string) {
 	if text == "" {
 		return
 	}
-	for _, l := range Wrap(text, width-4) {
+	for _, l := range wrap(text, width-4) {
 		fmt.Fprintf(b, "    %s\n", l)
 	}
 }
 
 // Close writes the closing line and returns the first error of writing.
 func (t *Text) Close(r *Report) error {
-	if t.any {
+	if t.begun {
 		t.print("\n")
 	}
 	verdict := t.good.Render("√ all is well")
@@ -141,9 +141,9 @@ func (t *Text) print(format string, args ...any) {
 	}
 }
 
-// Wrap breaks text at spaces into lines of at most columns characters; a longer
+// wrap breaks text at spaces into lines of at most columns characters; a longer
 // word has a line of its own. There is at least one line.
-func Wrap(text string, columns int) []string {
+func wrap(text string, columns int) []string {
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {

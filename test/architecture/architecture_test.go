@@ -74,13 +74,13 @@ func TestLibrariesDoNotKnowEachOther(t *testing.T) {
 	}
 }
 
-// TestBenchKnowsNoKubernetes: the load engine has no idea of clusters, commands
-// or protocols; Helm stays in pkg/stack.
+// TestBenchKnowsNoKubernetes: the load engine and the engine of checks have no
+// idea of clusters, commands or protocols; Helm stays in pkg/stack.
 func TestBenchKnowsNoKubernetes(t *testing.T) {
 	for _, p := range list(t) {
 		for _, i := range p.Imports {
-			if p.ImportPath == module+"pkg/bench" && slices.ContainsFunc([]string{"k8s.io/", "github.com/spf13/", "google.golang.org/grpc", "net/http"}, func(prefix string) bool { return strings.HasPrefix(i, prefix) }) {
-				t.Errorf("pkg/bench imports %s", i)
+			if slices.Contains([]string{module + "pkg/bench", module + "pkg/check"}, p.ImportPath) && slices.ContainsFunc([]string{"k8s.io/", "github.com/spf13/", "google.golang.org/grpc", "net/http"}, func(prefix string) bool { return strings.HasPrefix(i, prefix) }) {
+				t.Errorf("%s imports %s", p.ImportPath, i)
 			}
 			if strings.HasPrefix(i, "helm.sh/") && p.ImportPath != module+"pkg/stack" {
 				t.Errorf("%s imports %s; only pkg/stack may", p.ImportPath, i)
