@@ -53,9 +53,14 @@ func (l *lookup) askable() []corev1.Pod {
 	for i := range l.gpus.Exporters {
 		asked := 0
 		for _, p := range l.gpus.Exporters[i].Pods {
+			if asked == askedExporters {
+				break
+			}
+			if !p.Ready || !slices.ContainsFunc(l.gpus.Nodes, func(n gpu.Node) bool { return n.Name == p.Node }) {
+				continue
+			}
 			k := slices.IndexFunc(l.podList, func(pod corev1.Pod) bool { return pod.Namespace == p.Namespace && pod.Name == p.Name })
-			onGPUNode := slices.ContainsFunc(l.gpus.Nodes, func(n gpu.Node) bool { return n.Name == p.Node })
-			if p.Ready && onGPUNode && k >= 0 && asked < askedExporters {
+			if k >= 0 {
 				found = append(found, l.podList[k])
 				asked++
 			}
