@@ -26,7 +26,7 @@ func ownNamespace() *corev1.Namespace {
 func told(changes []Change) []string {
 	var out []string
 	for _, c := range changes {
-		text := string(c.Verb) + " " + c.Ref.String()
+		text := string(c.Verb) + " " + c.String()
 		if c.Note != "" {
 			text += ": " + c.Note
 		}

@@ -106,7 +106,7 @@ func TestObsolete(t *testing.T) {
 	}
 	var got []string
 	for _, c := range gone {
-		got = append(got, string(c.Verb)+" "+c.Ref.String())
+		got = append(got, string(c.Verb)+" "+c.String())
 	}
 	if want := "delete Service monitoring/gone, keep PersistentVolumeClaim monitoring/data"; strings.Join(got, ", ") != want {
 		t.Errorf("got %v, want %s", got, want)
