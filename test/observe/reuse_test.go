@@ -206,7 +206,7 @@ func TestGPUOperatorsExporter(t *testing.T) {
 	if c := action(t, r, "dcgm-exporter", "reuse"); !strings.Contains(c.Note, "GPU Operator") || !strings.Contains(c.Note, "gpu-operator/nvidia-dcgm-exporter") {
 		t.Errorf("the note is %q", c.Note)
 	}
-	if objects := keys(component(t, r, "monitors").Objects); !slices.Contains(objects, "PodMonitor monitoring/gpu-gpu-operator-nvidia-dcgm-exporter") || len(objects) != 2 {
+	if objects := keys(component(t, r, "monitors").Objects); !slices.Contains(objects, "PodMonitor monitoring/gpu.gpu-operator.nvidia-dcgm-exporter") || len(objects) != 2 {
 		t.Errorf("the monitors are %v", objects)
 	}
 	if c := check(t, r, "GPU metrics"); c.Detail != "series of 4 GPUs from 2 of 2 exporters" {
