@@ -1,0 +1,123 @@
+package triton
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// boundConn is a connection whose operations end with the context and the
+// deadline of one request after the other. A deadline and a watch on a context
+// cost more than the rest of a small request, so both stay from one request to
+// the next: the connection's own deadline may be an earlier request's, and is
+// moved when it strikes too early; the watch stays while the context's Done
+// channel is the same.
+type boundConn struct {
+	net.Conn
+
+	// Of the request in progress.
+	ctx      context.Context
+	deadline time.Time // zero for none
+
+	watched     <-chan struct{}
+	unwatch     func() bool
+	interrupted chan struct{} // closed when the watched context's end was acted upon
+
+	mu    sync.Mutex
+	armed time.Time // the connection's deadline, zero for none
+	ended bool      // the watched context has ended
+}
+
+// begin starts a request that ends with ctx and at deadline, if that isn't zero.
+func (c *boundConn) begin(ctx context.Context, deadline time.Time) error {
+	c.ctx, c.deadline = ctx, deadline
+	if done := ctx.Done(); done != c.watched {
+		c.release()
+		if done != nil {
+			c.watch(ctx, done)
+		}
+	}
+	// armed is only changed by this request's own goroutine.
+	if !deadline.IsZero() && (c.armed.IsZero() || deadline.Before(c.armed)) {
+		return c.arm()
+	}
+	return nil
+}
+
+// watch makes the end of ctx that of the connection's operations.
+func (c *boundConn) watch(ctx context.Context, done <-chan struct{}) {
+	interrupted := make(chan struct{})
+	c.watched, c.interrupted = done, interrupted
+	c.unwatch = context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ended = true
+		_ = c.SetDeadline(time.Unix(1, 0))
+	})
+}
+
+// release ends the watch. When its context has ended, the connection's deadline
+// in the past counts as one that strikes too early for the next request.
+func (c *boundConn) release() {
+	if c.watched == nil {
+		return
+	}
+	if !c.unwatch() {
+		<-c.interrupted
+	}
+	c.watched, c.unwatch, c.interrupted = nil, nil, nil
+	c.ended = false
+}
+
+func (c *boundConn) arm() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return os.ErrDeadlineExceeded
+	}
+	c.armed = c.deadline
+	return c.SetDeadline(c.deadline)
+}
+
+// early tells whether err comes from a deadline that isn't this request's; it
+// has then been moved and the operation can go on.
+func (c *boundConn) early(err error) bool {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.ctx.Err() != nil {
+		return false
+	}
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		return false
+	}
+	return c.arm() == nil
+}
+
+// Read implements net.Conn.
+func (c *boundConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || !c.early(err) {
+			return n, err
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (c *boundConn) Write(p []byte) (written int, err error) {
+	for {
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		if written == len(p) || !c.early(err) {
+			return written, err
+		}
+	}
+}
+
+// Close implements net.Conn.
+func (c *boundConn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
