@@ -59,13 +59,10 @@ func serveHTTP(l net.Listener, s *stall) error {
 	}
 }
 
-var (
-	notFound  = []byte("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-	endOfHead = []byte("\r\n\r\n")
-)
-
 // serveConnection answers requests that have a Content-Length or no body.
 func serveConnection(conn net.Conn, known map[string][]byte, s *stall) {
+	notFound := []byte("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+	endOfHead := []byte("\r\n\r\n")
 	buf := make([]byte, 0, 64<<10)
 	for {
 		end := bytes.Index(buf, endOfHead)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
 )
 
 func main() {
@@ -44,6 +45,7 @@ func run(s *stall) error {
 	}
 	server := grpc.NewServer()
 	registerGRPC(server, s)
+	reflection.Register(server) // for clients that have no definition of their own
 	ended := make(chan error, 2)
 	go func() { ended <- serveHTTP(http, s) }()
 	go func() { ended <- server.Serve(rpc) }()
