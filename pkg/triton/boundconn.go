@@ -3,6 +3,7 @@ package triton
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -17,6 +18,13 @@ import (
 // channel is the same.
 type boundConn struct {
 	net.Conn
+	raw *rawExchange // nil where there is none
+
+	// unwritten is the request until the first read, writeErr what became of it.
+	unwritten []byte
+	writeErr  error
+	began     time.Time
+	busy      bool // the request before began a moment ago
 
 	// Of the request in progress.
 	ctx      context.Context
@@ -31,9 +39,19 @@ type boundConn struct {
 	ended bool      // the watched context has ended
 }
 
+// maxIdle is the longest time between the starts of two requests for which the
+// connection counts as busy.
+const maxIdle = 5 * time.Millisecond
+
+func newBoundConn(conn net.Conn) *boundConn {
+	return &boundConn{Conn: conn, raw: newRawExchange(conn)}
+}
+
 // begin starts a request that ends with ctx and at deadline, if that isn't zero.
-func (c *boundConn) begin(ctx context.Context, deadline time.Time) error {
-	c.ctx, c.deadline = ctx, deadline
+func (c *boundConn) begin(ctx context.Context, now, deadline time.Time) error {
+	c.busy = now.Sub(c.began) < maxIdle
+	c.ctx, c.began, c.deadline = ctx, now, deadline
+	c.unwritten, c.writeErr = nil, nil
 	if done := ctx.Done(); done != c.watched {
 		c.release()
 		if done != nil {
@@ -95,14 +113,52 @@ func (c *boundConn) early(err error) bool {
 	return c.arm() == nil
 }
 
+// request sets what the first Read writes before it reads. Its error is then
+// that of reading, and writeErr that of writing: a server may answer and close
+// before it has read the whole request.
+func (c *boundConn) request(p []byte) { c.unwritten = p }
+
 // Read implements net.Conn.
 func (c *boundConn) Read(p []byte) (int, error) {
+	if len(c.unwritten) > 0 {
+		if n, done, err := c.exchange(p); done {
+			return n, err
+		}
+	}
 	for {
 		n, err := c.Conn.Read(p)
 		if n > 0 || !c.early(err) {
 			return n, err
 		}
 	}
+}
+
+// exchange writes the request. It is done if it has also begun to read.
+func (c *boundConn) exchange(p []byte) (n int, done bool, err error) {
+	out := c.unwritten
+	c.unwritten = nil
+	// The end of a connection that has been idle may have come before the
+	// request; only an ordinary read sees that.
+	if c.raw != nil && c.busy && len(out) <= maxRawBytes {
+		var written int
+		written, n, c.writeErr, err = c.raw.exchange(out, p)
+		out = out[written:]
+		switch {
+		case n > 0:
+			return n, true, nil
+		case c.writeErr != nil:
+			return 0, false, nil
+		case err != nil && !c.early(err):
+			if errors.Is(err, os.ErrDeadlineExceeded) && c.raw.ended() {
+				err = io.EOF
+			}
+			return 0, true, err
+		}
+	}
+	if len(out) > 0 {
+		_, c.writeErr = c.Write(out)
+	}
+	return 0, false, nil
 }
 
 // Write implements net.Conn.

@@ -123,7 +123,7 @@ func TestHTTPRequestAllocatesNothing(t *testing.T) {
 func boundPipe(t *testing.T) (*boundConn, net.Conn) {
 	near, far := net.Pipe()
 	t.Cleanup(func() { _ = far.Close() })
-	c := &boundConn{Conn: near}
+	c := newBoundConn(near)
 	t.Cleanup(func() { _ = c.Close() })
 	return c, far
 }
@@ -134,10 +134,10 @@ func TestBoundConnGoesOnAfterAnEarlierRequestsDeadline(t *testing.T) {
 			c, far := boundPipe(t)
 			counted := &countingConn{Conn: c.Conn}
 			c.Conn = counted
-			if err := c.begin(t.Context(), time.Now().Add(20*time.Millisecond)); err != nil {
+			if err := c.begin(t.Context(), time.Now(), time.Now().Add(20*time.Millisecond)); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.begin(t.Context(), later); err != nil {
+			if err := c.begin(t.Context(), time.Now(), later); err != nil {
 				t.Fatal(err)
 			}
 			if counted.deadlines.Load() != 1 {
@@ -182,7 +182,7 @@ func TestBoundConnEndsAtItsOwnDeadline(t *testing.T) {
 	c, _ := boundPipe(t)
 	for _, limit := range []time.Duration{time.Hour, 30 * time.Millisecond, 20 * time.Millisecond, -time.Second} {
 		deadline := time.Now().Add(limit)
-		if err := c.begin(t.Context(), deadline); err != nil {
+		if err := c.begin(t.Context(), time.Now(), deadline); err != nil {
 			t.Fatal(err)
 		}
 		if limit == time.Hour {
@@ -199,7 +199,7 @@ func TestBoundConnEndsWithTheContextOfItsRequestOnly(t *testing.T) {
 	c, far := boundPipe(t)
 	for range 50 {
 		over, cancel := context.WithCancel(t.Context())
-		if err := c.begin(over, time.Time{}); err != nil {
+		if err := c.begin(over, time.Now(), time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		go cancel()
@@ -208,11 +208,11 @@ func TestBoundConnEndsWithTheContextOfItsRequestOnly(t *testing.T) {
 		}
 		// A context that ends between requests must not hit the next one.
 		between, cancel := context.WithCancel(t.Context())
-		if err := c.begin(between, time.Now().Add(time.Minute)); err != nil {
+		if err := c.begin(between, time.Now(), time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		cancel()
-		if err := c.begin(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		if err := c.begin(t.Context(), time.Now(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		go func() { _, _ = far.Write([]byte("x")) }()

@@ -82,9 +82,10 @@ func (s *httpSender) exchange(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return networkError(ctx, err, ClassCanceled)
 	}
+	now := time.Now()
 	deadline, _ := ctx.Deadline()
 	if s.timeout > 0 {
-		if limit := time.Now().Add(s.timeout); deadline.IsZero() || limit.Before(deadline) {
+		if limit := now.Add(s.timeout); deadline.IsZero() || limit.Before(deadline) {
 			deadline = limit
 		}
 	}
@@ -93,14 +94,15 @@ func (s *httpSender) exchange(ctx context.Context) error {
 			return networkError(ctx, err, ClassConnect)
 		}
 	}
-	if err := s.conn.begin(ctx, deadline); err != nil {
+	if err := s.conn.begin(ctx, now, deadline); err != nil {
 		s.drop()
 		return networkError(ctx, err, ClassConnectionLost)
 	}
-	_, writeErr := s.conn.Write(s.bytes)
+	s.conn.request(s.bytes)
 	// A server may answer and close before it has read the whole request, so
 	// that an answer counts more than a failed write.
 	started, err := s.answer.read(s.reader)
+	writeErr := s.conn.writeErr
 	if err != nil || writeErr != nil || s.answer.close || s.reader.Buffered() > 0 {
 		s.drop()
 	}
@@ -130,7 +132,7 @@ func (s *httpSender) connect(ctx context.Context, deadline time.Time) error {
 	if err != nil {
 		return err
 	}
-	s.conn = &boundConn{Conn: conn}
+	s.conn = newBoundConn(conn)
 	s.reader.Reset(s.conn)
 	return nil
 }
