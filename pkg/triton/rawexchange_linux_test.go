@@ -3,6 +3,7 @@ package triton
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -178,4 +179,34 @@ func TestLargeRequestsAndAnswersOnABusyConnection(t *testing.T) {
 	_ = c.Close()
 	_ = far.Close()
 	server.Wait()
+}
+
+func TestBusyTCPRequestAllocatesNothing(t *testing.T) {
+	near, far := tcpPair(t)
+	answer := []byte(withLength("200 OK", "", goodAnswer))
+	go func() {
+		// A request comes in one piece.
+		for request := make([]byte, 64<<10); ; {
+			if _, err := far.Read(request); err != nil {
+				return
+			}
+			_, _ = far.Write(answer)
+		}
+	}()
+	s, err := NewHTTPSender(func(context.Context, string, string) (net.Conn, error) { return near, nil },
+		build(t, smallModel(), RequestOptions{}), HTTPOptions{Binary: true, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	seq := uint64(0)
+	n := testing.AllocsPerRun(1000, func() {
+		seq++
+		if _, err := s.Send(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 0 {
+		t.Errorf("%v allocations per request", n)
+	}
 }

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +58,13 @@ func (g generator) run(t *testing.T, a attack) outcome {
 	cmd := exec.CommandContext(t.Context(), program, args[1:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	memory := watchMemory(cmd.Process.Pid)
+	err := cmd.Wait()
+	peak := memory()
+	if err != nil {
 		t.Fatalf("%v: %v\n%s%s", args, err, stdout.String(), stderr.String())
 	}
 	o := g.read(t, stdout.String())
@@ -68,9 +73,40 @@ func (g generator) run(t *testing.T, a attack) outcome {
 	}
 	state := cmd.ProcessState
 	o.cpuUS = float64((state.UserTime() + state.SystemTime()).Microseconds()) / float64(o.requests)
-	o.memoryMiB = float64(state.SysUsage().(*syscall.Rusage).Maxrss) / 1024
+	o.memoryMiB = peak
 	return o
 }
+
+// watchMemory looks at the peak of a process's resident memory until stop is
+// called, which returns it in MiB. The accounting of an ended process is of no
+// use: it begins with the memory of the process that started it.
+func watchMemory(pid int) (stop func() float64) {
+	over, peak := make(chan struct{}), make(chan float64)
+	go func() {
+		const interval = 50 * time.Millisecond
+		var highest float64
+		for {
+			select {
+			case <-over:
+				peak <- highest
+				return
+			case <-time.After(interval):
+			}
+			// proc(5): VmHWM is in kB. Of a process that has ended there is none.
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if err != nil {
+				continue
+			}
+			if m := highWater.FindSubmatch(text); m != nil {
+				kB, _ := strconv.ParseFloat(string(m[1]), 64)
+				highest = max(highest, kB/1024)
+			}
+		}
+	}()
+	return func() float64 { close(over); return <-peak }
+}
+
+var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
 // payload is the request, in the files that the tools want.
 type payload struct {
