@@ -47,7 +47,7 @@ func TestASlowClientIsSeen(t *testing.T) {
 				}
 				return &preparingFirst{preparing{cost: tc.prepare, matched: &atomic.Uint64{}}, answering}, nil
 			})
-			r.pacer = func(c clock) pacer { return &starvedPacer{newTimerPacer(c), tc.late} }
+			r.pacer = func(_ Pacing, c clock) pacer { return &starvedPacer{newTimerPacer(c), tc.late} }
 			defer r.Close()
 			load := Load{RatePerSecond: tc.rate, Duration: 5 * time.Second, MaxInFlight: 64, Timeout: time.Minute}
 			res, err := r.Run(t.Context(), load, nil)

@@ -39,10 +39,12 @@ func main() {
 	flag.IntVar(&load.Concurrency, "concurrency", 0, "requests in flight, closed loop")
 	flag.Float64Var(&load.RatePerSecond, "rate", 0, "requests per second, open loop")
 	flag.IntVar(&load.MaxInFlight, "max-in-flight", 64, "most requests in flight, open loop")
+	pacing := flag.String("pacing", string(bench.Precise), "precise, coalesced or spin")
 	flag.Uint64Var(&load.Requests, "requests", 0, "number of requests")
 	flag.DurationVar(&load.Duration, "duration", 0, "how long to load")
 	flag.Parse()
 	load.Timeout = 10 * time.Second
+	load.Pacing = bench.Pacing(*pacing)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, *address, *rpc, *perConnection, load); err != nil {
