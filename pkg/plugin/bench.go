@@ -147,7 +147,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVarP(&o.Concurrency, "concurrency", "c", o.Concurrency, "requests in flight, closed loop")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "requests per second, open loop (instead of --concurrency)")
 	f.StringVar(&o.Arrival, "arrival", o.Arrival, "intervals of the open loop: constant or poisson")
-	f.StringVar(&o.Pacing, "pacing", o.Pacing, "how the open loop waits: precise, coalesced (least CPU, starts up to 1 ms late) or spin (takes a core)")
+	f.StringVar(&o.Pacing, "pacing", o.Pacing, "waiting of the open loop: precise, coalesced or spin")
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "most requests in flight, open loop")
 	f.DurationVarP(&o.Duration, "duration", "d", o.Duration, "how long to load; with --requests, the longest")
 	f.Uint64Var(&o.Requests, "requests", o.Requests, "stop after this many requests")
