@@ -43,6 +43,10 @@ type boundConn struct {
 // connection counts as busy.
 const maxIdle = 5 * time.Millisecond
 
+// maxBlind bounds the time in which a raw exchange may miss that the connection
+// ended before its request: a deadline interrupts it, and an ordinary read sees.
+const maxBlind = time.Second
+
 func newBoundConn(conn net.Conn) *boundConn {
 	return &boundConn{Conn: conn, raw: newRawExchange(conn)}
 }
@@ -59,7 +63,8 @@ func (c *boundConn) begin(ctx context.Context, now, deadline time.Time) error {
 		}
 	}
 	// armed is only changed by this request's own goroutine.
-	if !deadline.IsZero() && (c.armed.IsZero() || deadline.Before(c.armed)) {
+	none, wanted := c.armed.IsZero(), !deadline.IsZero() || c.raw != nil
+	if none && wanted || !deadline.IsZero() && deadline.Before(c.armed) {
 		return c.arm()
 	}
 	return nil
@@ -98,7 +103,12 @@ func (c *boundConn) arm() error {
 		return os.ErrDeadlineExceeded
 	}
 	c.armed = c.deadline
-	return c.SetDeadline(c.deadline)
+	if c.raw != nil {
+		if soon := time.Now().Add(maxBlind); c.armed.IsZero() || soon.Before(c.armed) {
+			c.armed = soon
+		}
+	}
+	return c.SetDeadline(c.armed)
 }
 
 // early tells whether err comes from a deadline that isn't this request's; it
@@ -137,8 +147,8 @@ func (c *boundConn) Read(p []byte) (int, error) {
 func (c *boundConn) exchange(p []byte) (n int, done bool, err error) {
 	out := c.unwritten
 	c.unwritten = nil
-	// The end of a connection that has been idle may have come before the
-	// request; only an ordinary read sees that.
+	// The end of a connection that has been idle may well have come before the
+	// request, which only an ordinary read sees at once.
 	if c.raw != nil && c.busy && len(out) <= maxRawBytes {
 		var written int
 		written, n, c.writeErr, err = c.raw.exchange(out, p)

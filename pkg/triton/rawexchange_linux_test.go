@@ -115,7 +115,10 @@ func TestRawExchangeOnABrokenConnection(t *testing.T) {
 // TestEndOfABusyConnectionIsNoTimeout: the other side ends its direction before
 // the request and keeps reading, of which no event tells afterwards.
 func TestEndOfABusyConnectionIsNoTimeout(t *testing.T) {
-	for _, busy := range []bool{true, false} {
+	for _, tc := range []struct {
+		busy  bool
+		limit time.Duration // 0 for none
+	}{{true, 100 * time.Millisecond}, {true, time.Minute}, {true, 0}, {false, time.Minute}} {
 		near, far := tcpPair(t)
 		c := newBoundConn(near)
 		if err := far.CloseWrite(); err != nil {
@@ -126,15 +129,22 @@ func TestEndOfABusyConnectionIsNoTimeout(t *testing.T) {
 		}
 		begin := time.Now()
 		c.began = begin.Add(-time.Hour)
-		if busy {
+		if tc.busy {
 			c.began = begin
 		}
-		if err := c.begin(t.Context(), begin, begin.Add(100*time.Millisecond)); err != nil {
+		var deadline time.Time
+		if tc.limit > 0 {
+			deadline = begin.Add(tc.limit)
+		}
+		if err := c.begin(t.Context(), begin, deadline); err != nil {
 			t.Fatal(err)
 		}
 		c.request([]byte("a"))
 		if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-			t.Errorf("busy %t: %d, %v", busy, n, err)
+			t.Errorf("%+v: %d, %v", tc, n, err)
+		}
+		if took := time.Since(begin); took > 30*time.Second {
+			t.Errorf("%+v: it was seen after %s", tc, took)
 		}
 		_ = c.Close()
 	}
@@ -209,4 +219,34 @@ func TestBusyTCPRequestAllocatesNothing(t *testing.T) {
 	if n > 0 {
 		t.Errorf("%v allocations per request", n)
 	}
+}
+
+// TestSlowAnswersOnABusyConnection: an answer that takes longer than the
+// connection's own deadline stands is a success, and so is the request after.
+func TestSlowAnswersOnABusyConnection(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("requests", func(t *testing.T) {
+		var n int
+		dial := dialTo(rawServer(t, func(conn net.Conn, br *bufio.Reader) {
+			for readRequest(br) {
+				if n++; n == 2 {
+					time.Sleep(maxBlind + 200*time.Millisecond)
+				}
+				_, _ = io.WriteString(conn, withLength("200 OK", "", goodAnswer))
+			}
+		}))
+		s, err := NewHTTPSender(dial, build(t, smallModel(), RequestOptions{}), HTTPOptions{Binary: true, Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		for seq := range uint64(4) {
+			if _, err := s.Send(t.Context(), seq); err != nil {
+				t.Fatalf("request %d: %v", seq, err)
+			}
+		}
+		if n != 4 {
+			t.Errorf("the server had %d requests", n)
+		}
+	})
 }
