@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -226,10 +227,10 @@ func TestBusyTCPRequestAllocatesNothing(t *testing.T) {
 func TestSlowAnswersOnABusyConnection(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("requests", func(t *testing.T) {
-		var n int
+		var n atomic.Int64
 		dial := dialTo(rawServer(t, func(conn net.Conn, br *bufio.Reader) {
 			for readRequest(br) {
-				if n++; n == 2 {
+				if n.Add(1) == 2 {
 					time.Sleep(maxBlind + 200*time.Millisecond)
 				}
 				_, _ = io.WriteString(conn, withLength("200 OK", "", goodAnswer))
@@ -245,8 +246,8 @@ func TestSlowAnswersOnABusyConnection(t *testing.T) {
 				t.Fatalf("request %d: %v", seq, err)
 			}
 		}
-		if n != 4 {
-			t.Errorf("the server had %d requests", n)
+		if n.Load() != 4 {
+			t.Errorf("the server had %d requests", n.Load())
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,6 +57,7 @@ func (g generator) run(t *testing.T, a attack) outcome {
 		program = args[0]
 	}
 	cmd := exec.CommandContext(t.Context(), program, args[1:]...)
+	cmd.Env = plainEnvironment()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
@@ -107,6 +109,14 @@ func watchMemory(pid int) (stop func() float64) {
 }
 
 var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// plainEnvironment is without what the Makefile sets for the compiler: a Go
+// program must pay for its garbage.
+func plainEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "GOGC=") || strings.HasPrefix(v, "GOMEMLIMIT=")
+	})
+}
 
 // payload is the request, in the files that the tools want.
 type payload struct {

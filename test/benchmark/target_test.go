@@ -16,6 +16,7 @@ type target struct{ http, grpc string }
 func startTarget(t *testing.T, args ...string) target {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(binDir, "target"), args...)
+	cmd.Env = plainEnvironment()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
