@@ -46,8 +46,9 @@ func main() {
 	load.Timeout = 10 * time.Second
 	load.Pacing = bench.Pacing(*pacing)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *address, *rpc, *perConnection, load); err != nil {
+	err := run(ctx, *address, *rpc, *perConnection, load)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "engine:", err)
 		os.Exit(1)
 	}
