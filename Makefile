@@ -37,10 +37,15 @@ GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana ./cmd/k8s-sidecar ./cmd/prometheus-config-reloader ./cmd/kube-webhook-certgen \
 	github.com/prometheus/prometheus/cmd/prometheus
 
+# Other load generators, from their Go modules; fortio's later versions need a
+# module that the proxy doesn't have.
+PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13.0 \
+	fortio.org/fortio@v1.66.5 github.com/bojand/ghz/cmd/ghz@v0.93.0
+
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine peers generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -112,9 +117,24 @@ lint:
 	$(GO) run $(GOLANGCI) run ./...
 	cd sandbox && $(GO) run $(GOLANGCI) run --config ../.golangci.yaml ./...
 
+## peers: what the load engine is measured beside, and the bare server for it;
+## wrk and h2load are C programs of the distribution
+peers:
+	@mkdir -p $(BIN)
+	@set -e; for peer in $(PEERS); do \
+		name=$${peer%@*}; name=$${name%/v[0-9]*}; \
+		[ -x $(BIN)/$${name##*/} ] || GOBIN=$(abspath $(BIN)) $(GO) install $$peer; \
+	done
+	@command -v wrk h2load >/dev/null || apt-get install -y wrk nghttp2-client
+	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./test/benchmark/target ./test/benchmark/engine
+
 ## benchmark: measure against named peers, write docs/benchmarks.md
-benchmark: build sandbox kubectl helm charts
-	$(GO) test -tags benchmark -count=1 -timeout 30m ./test/benchmark/...
+benchmark: build sandbox kubectl helm charts peers
+	$(GO) test -tags benchmark -count=1 -timeout 45m ./test/benchmark/...
+
+## benchmark-engine: of these only the load engine, which needs no sandbox
+benchmark-engine: peers
+	$(GO) test -tags benchmark -count=1 -timeout 20m -run TestEngine ./test/benchmark/
 
 generate:
 	go generate ./...

@@ -39,6 +39,8 @@ type Load struct {
 	RatePerSecond float64
 	// Arrival spaces the requests of an open loop; the zero value is Constant.
 	Arrival Arrival
+	// Pacing waits for the due times; the zero value is Precise.
+	Pacing Pacing
 	// MaxInFlight bounds the requests in flight of an open loop. When it is
 	// reached, requests start late. 0 means DefaultMaxInFlight.
 	MaxInFlight int
@@ -84,6 +86,8 @@ func (l Load) Validate() error {
 		return fmt.Errorf("at most %d requests in flight is impossible; it must be above 0, or 0 for %d", l.MaxInFlight, DefaultMaxInFlight)
 	case l.Arrival != "" && l.Arrival != Constant && l.Arrival != Poisson:
 		return fmt.Errorf("the arrival is %q; it must be %q or %q", l.Arrival, Constant, Poisson)
+	case l.Pacing != "" && l.Pacing != Precise && l.Pacing != Coalesced && l.Pacing != Spin:
+		return fmt.Errorf("the pacing is %q; it must be %q, %q or %q", l.Pacing, Precise, Coalesced, Spin)
 	case l.Open() && l.RatePerSecond > 1e9:
 		return fmt.Errorf("the rate is %v requests per second; due times are whole nanoseconds, so at most 1e9", l.RatePerSecond)
 	case l.Open() && l.Requests > 0 && l.Duration == 0 && float64(l.Requests)/l.RatePerSecond > maxDuration.Seconds():
@@ -96,6 +100,9 @@ func (l Load) withDefaults() Load {
 	if l.Open() {
 		if l.Arrival == "" {
 			l.Arrival = Constant
+		}
+		if l.Pacing == "" {
+			l.Pacing = Precise
 		}
 		if l.MaxInFlight == 0 {
 			l.MaxInFlight = DefaultMaxInFlight

@@ -27,6 +27,7 @@ func TestValidate(t *testing.T) {
 		{"negative duration", Load{Concurrency: 1, Duration: -1}, "duration is -1ns"},
 		{"negative timeout", Load{Concurrency: 1, Requests: 1, Timeout: -1}, "timeout is -1ns"},
 		{"in flight", Load{RatePerSecond: 1, Requests: 1, MaxInFlight: -1}, "in flight"},
+		{"pacing", Load{RatePerSecond: 1, Requests: 1, Pacing: "lazy"}, `pacing is "lazy"`},
 		{"arrival", Load{RatePerSecond: 1, Requests: 1, Arrival: "uniform"}, `arrival is "uniform"`},
 		{"centuries", Load{RatePerSecond: 1, Requests: math.MaxUint64}, "would take more than"},
 	} {

@@ -31,7 +31,7 @@ type openLoop struct {
 }
 
 func newOpenLoop(r *run) *openLoop {
-	return &openLoop{run: r, schedule: newSchedule(r.load), pacer: r.runner.pacer(r.runner.clock)}
+	return &openLoop{run: r, schedule: newSchedule(r.load), pacer: r.runner.pacer(r.load.Pacing, r.runner.clock)}
 }
 
 func (l *openLoop) start() {

@@ -1,14 +1,17 @@
 package bench
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 var pacers = map[string]func(clock) pacer{
-	"of the platform": newPacer,
-	"timers":          func(c clock) pacer { return newTimerPacer(c) },
+	"precise":   Precise.pacer,
+	"coalesced": Coalesced.pacer,
+	"spin":      Spin.pacer,
 }
 
 func TestPacerIsNeverEarly(t *testing.T) {
@@ -70,4 +73,28 @@ func TestTimerPacerIsExactInVirtualTime(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestEveryPacingSendsTheWholeSchedule(t *testing.T) {
+	for _, pacing := range []Pacing{"", Precise, Coalesced, Spin} {
+		var early atomic.Int64
+		begin := time.Now()
+		r := NewRunner(always(func(_ context.Context, seq uint64) (int, error) {
+			if time.Since(begin) < time.Duration(seq)*500*time.Microsecond {
+				early.Add(1)
+			}
+			return 1, nil
+		}))
+		res, err := r.Run(t.Context(), Load{RatePerSecond: 2000, Requests: 200, MaxInFlight: 16, Pacing: pacing}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkCounts(t, res)
+		if res.Completed != 200 || early.Load() != 0 || pacing == "" && res.Load.Pacing != Precise {
+			t.Errorf("%q: %d completed, %d before their time, load %+v", pacing, res.Completed, early.Load(), res.Load)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -38,7 +38,7 @@ func after(ctx context.Context, d time.Duration) (int, error) {
 // exact and take no real time.
 func newVirtual(f Factory) *Runner {
 	r := NewRunner(f)
-	r.pacer = func(c clock) pacer { return newTimerPacer(c) }
+	r.pacer = func(_ Pacing, c clock) pacer { return newTimerPacer(c) }
 	return r
 }
 

@@ -14,7 +14,7 @@ type Requester interface {
 	// Do sends one request and waits for its answer. seq is different for each
 	// request of a Runner. inferences is how many the answer held. ctx ends at
 	// the request's timeout or when the run is cut; it is reused for later
-	// requests, so nothing derived from it may outlive the call. An error's
+	// requests: what outlives the call may see it end at one of theirs. An error's
 	// class is what a method ErrorClass() string in its chain says, see
 	// ErrorCount.
 	Do(ctx context.Context, seq uint64) (inferences int, err error)
@@ -41,7 +41,7 @@ type Factory func(worker int) (Requester, error)
 type Runner struct {
 	factory Factory
 	clock   clock
-	pacer   func(clock) pacer
+	pacer   func(Pacing, clock) pacer
 
 	mu      sync.Mutex
 	running bool
@@ -55,7 +55,7 @@ type slot struct{ requester Requester }
 
 // NewRunner returns a Runner whose workers get their Requesters from f.
 func NewRunner(f Factory) *Runner {
-	return &Runner{factory: f, clock: newSystemClock(), pacer: newPacer}
+	return &Runner{factory: f, clock: newSystemClock(), pacer: Pacing.pacer}
 }
 
 // Run offers the load and returns what happened. An error means that nothing

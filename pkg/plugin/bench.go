@@ -35,6 +35,7 @@ type BenchOptions struct {
 	Concurrency int
 	Rate        float64
 	Arrival     string
+	Pacing      string
 	MaxInFlight int
 	Duration    time.Duration
 	Requests    uint64
@@ -75,6 +76,7 @@ func NewBenchOptions(streams genericiooptions.IOStreams) *BenchOptions {
 		Transport:      string(portforward.TransportSPDY),
 		Concurrency:    8,
 		Arrival:        string(bench.Constant),
+		Pacing:         string(bench.Precise),
 		MaxInFlight:    1024,
 		Duration:       30 * time.Second,
 		Warmup:         2 * time.Second,
@@ -145,6 +147,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVarP(&o.Concurrency, "concurrency", "c", o.Concurrency, "requests in flight, closed loop")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "requests per second, open loop (instead of --concurrency)")
 	f.StringVar(&o.Arrival, "arrival", o.Arrival, "intervals of the open loop: constant or poisson")
+	f.StringVar(&o.Pacing, "pacing", o.Pacing, "waiting of the open loop: precise, coalesced or spin")
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "most requests in flight, open loop")
 	f.DurationVarP(&o.Duration, "duration", "d", o.Duration, "how long to load; with --requests, the longest")
 	f.Uint64Var(&o.Requests, "requests", o.Requests, "stop after this many requests")
@@ -195,6 +198,7 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	}
 	if o.Rate > 0 {
 		o.load.RatePerSecond, o.load.Arrival, o.load.MaxInFlight = o.Rate, bench.Arrival(o.Arrival), o.MaxInFlight
+		o.load.Pacing = bench.Pacing(o.Pacing)
 	} else {
 		o.load.Concurrency = o.Concurrency
 	}
@@ -214,6 +218,7 @@ func (o *BenchOptions) Validate() error {
 		{"--encoding", o.Encoding, []string{"binary", "json"}},
 		{"--transport", o.Transport, []string{string(portforward.TransportSPDY), string(portforward.TransportWebSocket)}},
 		{"--arrival", o.Arrival, []string{string(bench.Constant), string(bench.Poisson)}},
+		{"--pacing", o.Pacing, []string{string(bench.Precise), string(bench.Coalesced), string(bench.Spin)}},
 		{"--output", o.Output, []string{"text", "json", "yaml"}},
 	} {
 		if !slices.Contains(choice.allowed, choice.value) {

@@ -66,6 +66,7 @@ func TestUsageErrors(t *testing.T) {
 		{"bench --encoding xml", "--encoding"},
 		{"bench --transport carrier", "--transport"},
 		{"bench --rate 1 --arrival never", "--arrival"},
+		{"bench --rate 1 --pacing lazy", "--pacing"},
 		{"bench -o xml", "--output"},
 		{"bench --duration 0s", "--duration"},
 		{"bench --duration x", "--duration"},

@@ -66,6 +66,7 @@ func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *re
 	}
 	if o.load.RatePerSecond > 0 {
 		r.Load.Mode, r.Load.Arrival = "open", string(o.load.Arrival)
+		r.Load.Pacing = string(o.load.Pacing)
 		r.Load.RequestRatePerSecond, r.Load.MaxInFlight = o.load.RatePerSecond, o.load.MaxInFlight
 	}
 	r.Target.Pods = describePods(t.pods, nil, map[string]bool{t.pod.UID: true})

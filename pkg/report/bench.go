@@ -87,6 +87,7 @@ type Load struct {
 	Concurrency          int     `json:"concurrency,omitempty"`
 	RequestRatePerSecond float64 `json:"request_rate_per_second,omitempty"`
 	Arrival              string  `json:"arrival,omitempty"`
+	Pacing               string  `json:"pacing,omitempty"`
 	MaxInFlight          int     `json:"max_in_flight,omitempty"`
 	DurationSeconds      float64 `json:"duration_seconds,omitempty"`
 	Requests             uint64  `json:"requests,omitempty"`

@@ -102,12 +102,14 @@ func (r *httpRequest) buildJSON(variant int) {
 	room := len(r.start) + len(label) + lengthDigits + len(end)
 	r.content = grow(r.content[:0], room)
 	body, sequenceAt := r.appendJSON(r.content, r.spec.form(variant), variant)
-	length := strconv.Itoa(len(body) - room)
+	var digits [lengthDigits]byte
+	length := strconv.AppendInt(digits[:0], int64(len(body)-room), 10)
 	at := room - len(r.start) - len(label) - len(length) - len(end)
 	copied := at
-	for _, part := range [][]byte{r.start, []byte(label), []byte(length), []byte(end)} {
-		copied += copy(body[copied:], part)
-	}
+	copied += copy(body[copied:], r.start)
+	copied += copy(body[copied:], label)
+	copied += copy(body[copied:], length)
+	copy(body[copied:], end)
 	r.content = body
 	r.buf = body[at:]
 	r.sequenceAt = sequenceAt - at

@@ -6,20 +6,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httputil"
 	"strconv"
 )
 
-// httpResponse is an answer as the sender needs it. The body's memory is
-// reused by the next answer.
+// httpResponse is an answer as the sender needs it. The body stays valid until
+// the connection is read again.
 type httpResponse struct {
-	status    int
-	headBytes int // Inference-Header-Content-Length, -1 without
-	close     bool
-	body      []byte
+	httpHead
+	body []byte
 
-	contentLength int64
+	own []byte // memory for bodies that the reader's buffer doesn't hold whole
+	// lastText is the last answer's head and last what it says: the answers of
+	// a model mostly have the same one, which is then recognised instead of
+	// parsed.
+	lastText []byte
+	last     httpHead
+}
+
+// httpHead is what the head of an answer says.
+type httpHead struct {
+	status        int
+	headBytes     int // Inference-Header-Content-Length, -1 without
+	close         bool
+	contentLength int64 // -1 without
 	chunked       bool
+	compressed    bool // by gzip, see httpcompressed.go
 }
 
 // protocolError is an answer that is not HTTP/1.x as RFC 9112 has it.
@@ -38,24 +51,47 @@ const (
 // read takes one answer from a connection, interim ones (1xx) left out.
 // started tells whether any byte of it arrived.
 func (r *httpResponse) read(br *bufio.Reader) (started bool, err error) {
+	r.body = nil
 	for {
-		if err := r.readHead(br, &started); err != nil {
+		if _, err := br.Peek(1); err != nil {
 			return started, err
 		}
+		started = true
+		if r.recognise(br) {
+			break
+		}
+		if err := r.readHead(br); err != nil {
+			r.lastText = r.lastText[:0]
+			return true, err
+		}
 		if r.status >= 200 {
+			r.last = r.httpHead
 			break
 		}
 	}
 	return true, r.readBody(br)
 }
 
-func (r *httpResponse) readHead(br *bufio.Reader, started *bool) error {
-	*r = httpResponse{body: r.body[:0], headBytes: -1, contentLength: -1}
-	if _, err := br.Peek(1); err != nil {
-		return err
+// recognise takes the head if it is the same as the last one and all of it has
+// arrived.
+func (r *httpResponse) recognise(br *bufio.Reader) bool {
+	n := len(r.lastText)
+	if n == 0 || br.Buffered() < n {
+		return false
 	}
-	*started = true
-	line, err := readLine(br)
+	text, err := br.Peek(n)
+	if err != nil || !bytes.Equal(text, r.lastText) {
+		return false
+	}
+	r.httpHead = r.last
+	_, err = br.Discard(n)
+	return err == nil
+}
+
+func (r *httpResponse) readHead(br *bufio.Reader) error {
+	r.httpHead = httpHead{headBytes: -1, contentLength: -1}
+	r.lastText = r.lastText[:0]
+	line, err := r.headLine(br)
 	if err != nil {
 		return err
 	}
@@ -70,7 +106,7 @@ func (r *httpResponse) readHead(br *bufio.Reader, started *bool) error {
 	r.status = status
 	r.close = line[7] == '0'
 	for range maxHeaderLines {
-		line, err := readLine(br)
+		line, err := r.headLine(br)
 		if err != nil {
 			return err
 		}
@@ -84,7 +120,14 @@ func (r *httpResponse) readHead(br *bufio.Reader, started *bool) error {
 	return &protocolError{fmt.Sprintf("more than %d header lines", maxHeaderLines)}
 }
 
-// readLine is one line of the head without its end.
+// headLine is one line of the head without its end. The head is remembered.
+func (r *httpResponse) headLine(br *bufio.Reader) ([]byte, error) {
+	line, err := readLine(br)
+	r.lastText = append(r.lastText, line...)
+	return bytes.TrimRight(line, "\r\n"), err
+}
+
+// readLine is one line with its end.
 func readLine(br *bufio.Reader) ([]byte, error) {
 	line, err := br.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -93,7 +136,7 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 	if errors.Is(err, io.EOF) {
 		return nil, io.ErrUnexpectedEOF
 	}
-	return bytes.TrimRight(line, "\r\n"), err
+	return line, err
 }
 
 func (r *httpResponse) header(line []byte) error {
@@ -113,7 +156,10 @@ func (r *httpResponse) header(line []byte) error {
 	switch len(name) {
 	case len("Content-Length"):
 		if bytes.EqualFold(name, []byte("Content-Length")) {
-			r.contentLength, err = number()
+			before := r.contentLength
+			if r.contentLength, err = number(); err == nil && before >= 0 && before != r.contentLength {
+				err = &protocolError{fmt.Sprintf("Content-Length is both %d and %d", before, r.contentLength)}
+			}
 		}
 	case len("Inference-Header-Content-Length"):
 		if bytes.EqualFold(name, []byte("Inference-Header-Content-Length")) {
@@ -130,44 +176,70 @@ func (r *httpResponse) header(line []byte) error {
 		}
 	case len("Content-Encoding"):
 		if bytes.EqualFold(name, []byte("Content-Encoding")) && !bytes.EqualFold(value, []byte("identity")) {
+			if r.compressed = bytes.EqualFold(value, []byte("gzip")); r.compressed {
+				break
+			}
 			err = &protocolError{fmt.Sprintf("a Content-Encoding %q that was not asked for", shorten(string(value)))}
 		}
 	case len("Connection"):
-		if bytes.EqualFold(name, []byte("Connection")) && bytes.EqualFold(value, []byte("close")) {
-			r.close = true
+		if bytes.EqualFold(name, []byte("Connection")) {
+			for option := range bytes.SplitSeq(value, []byte{','}) {
+				r.close = r.close || bytes.EqualFold(bytes.TrimSpace(option), []byte("close"))
+			}
 		}
 	}
 	return err
 }
 
-func (r *httpResponse) readBody(br *bufio.Reader) error {
+// readBody leaves the body in the reader's buffer if all of it is there.
+func (r *httpResponse) readBody(br *bufio.Reader) (err error) {
+	if n := r.contentLength; n >= 0 && n <= int64(br.Buffered()) && !r.chunked && !r.bodiless() {
+		if r.body, err = br.Peek(int(n)); err == nil {
+			_, err = br.Discard(int(n))
+		}
+	} else {
+		r.own = r.own[:0]
+		err = r.copyBody(br)
+		r.body = r.own
+	}
+	if err == nil && r.compressed && len(r.body) > 0 {
+		r.body, err = decompress(r.body)
+	}
+	return err
+}
+
+func (r *httpResponse) bodiless() bool {
+	return r.status == http.StatusNoContent || r.status == http.StatusNotModified
+}
+
+func (r *httpResponse) copyBody(br *bufio.Reader) error {
 	switch {
-	case r.status == 204 || r.status == 304:
+	case r.bodiless():
 		return nil
 	case r.chunked:
-		if err := r.copyBody(httputil.NewChunkedReader(br)); err != nil {
+		if err := r.copyAll(httputil.NewChunkedReader(br)); err != nil {
 			return err
 		}
 		// The chunked reader stops before the trailer and its empty line.
 		for range maxHeaderLines {
 			line, err := readLine(br)
-			if err != nil || len(line) == 0 {
+			if err != nil || len(bytes.TrimRight(line, "\r\n")) == 0 {
 				return err
 			}
 		}
 		return &protocolError{fmt.Sprintf("more than %d trailer lines", maxHeaderLines)}
 	case r.contentLength < 0:
 		r.close = true
-		return r.copyBody(br)
+		return r.copyAll(br)
 	case r.contentLength > maxInferenceAnswer:
 		return &protocolError{fmt.Sprintf("an answer of %d bytes", r.contentLength)}
 	}
 	// Memory grows with what arrives, not with what is announced.
 	const step = 1 << 20
 	for left := int(r.contentLength); left > 0; {
-		from, n := len(r.body), min(left, max(step, cap(r.body)-len(r.body)))
-		r.body = grow(r.body, n)
-		if _, err := io.ReadFull(br, r.body[from:]); err != nil {
+		from, n := len(r.own), min(left, max(step, cap(r.own)-len(r.own)))
+		r.own = grow(r.own, n)
+		if _, err := io.ReadFull(br, r.own[from:]); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
@@ -178,19 +250,19 @@ func (r *httpResponse) readBody(br *bufio.Reader) error {
 	return nil
 }
 
-func (r *httpResponse) copyBody(from io.Reader) error {
+func (r *httpResponse) copyAll(from io.Reader) error {
 	for {
-		if len(r.body) == cap(r.body) {
-			r.body = append(r.body, 0)[:len(r.body)]
+		if len(r.own) == cap(r.own) {
+			r.own = append(r.own, 0)[:len(r.own)]
 		}
-		n, err := from.Read(r.body[len(r.body):cap(r.body)])
-		r.body = r.body[:len(r.body)+n]
+		n, err := from.Read(r.own[len(r.own):cap(r.own)])
+		r.own = r.own[:len(r.own)+n]
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
-		case len(r.body) > maxInferenceAnswer:
+		case len(r.own) > maxInferenceAnswer:
 			return &protocolError{"an answer of more than 2 GiB"}
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"time"
 )
@@ -32,7 +31,7 @@ type httpSender struct {
 	checker replyChecker
 	answer  httpResponse
 
-	conn   net.Conn
+	conn   *boundConn // nil while there is none
 	reader *bufio.Reader
 	bytes  []byte
 }
@@ -71,11 +70,6 @@ func (s *httpSender) Prepare(seq uint64) {
 
 func (s *httpSender) Send(ctx context.Context, seq uint64) (Reply, error) {
 	s.Prepare(seq)
-	if s.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.timeout)
-		defer cancel()
-	}
 	err := s.exchange(ctx)
 	s.request.sent(err != nil)
 	if err != nil {
@@ -88,24 +82,27 @@ func (s *httpSender) exchange(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return networkError(ctx, err, ClassCanceled)
 	}
+	now := time.Now()
+	deadline, _ := ctx.Deadline()
+	if s.timeout > 0 {
+		if limit := now.Add(s.timeout); deadline.IsZero() || limit.Before(deadline) {
+			deadline = limit
+		}
+	}
 	if s.conn == nil {
-		conn, err := s.dial(ctx, "tcp", s.host)
-		if err != nil {
+		if err := s.connect(ctx, deadline); err != nil {
 			return networkError(ctx, err, ClassConnect)
 		}
-		s.conn = conn
-		s.reader.Reset(conn)
 	}
-	release, err := s.bound(ctx)
-	if err != nil {
+	if err := s.conn.begin(ctx, now, deadline); err != nil {
 		s.drop()
 		return networkError(ctx, err, ClassConnectionLost)
 	}
-	_, writeErr := s.conn.Write(s.bytes)
+	s.conn.request(s.bytes)
 	// A server may answer and close before it has read the whole request, so
 	// that an answer counts more than a failed write.
 	started, err := s.answer.read(s.reader)
-	release()
+	writeErr := s.conn.writeErr
 	if err != nil || writeErr != nil || s.answer.close || s.reader.Buffered() > 0 {
 		s.drop()
 	}
@@ -125,28 +122,19 @@ func (s *httpSender) exchange(ctx context.Context) error {
 	return s.checker.check(s.answer.body, s.answer.headBytes)
 }
 
-// bound makes the context's end that of the connection's operations. release
-// has to be called once they are over.
-func (s *httpSender) bound(ctx context.Context) (release func(), err error) {
-	conn := s.conn
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, err
+func (s *httpSender) connect(ctx context.Context, deadline time.Time) error {
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
 	}
-	if ctx.Done() == nil {
-		return func() {}, nil
+	conn, err := s.dial(ctx, "tcp", s.host)
+	if err != nil {
+		return err
 	}
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		_ = conn.SetDeadline(time.Unix(1, 0))
-	})
-	return func() {
-		if !stop() {
-			// The deadline in the past must not hit the next request.
-			<-interrupted
-		}
-	}, nil
+	s.conn = newBoundConn(conn)
+	s.reader.Reset(s.conn)
+	return nil
 }
 
 func (s *httpSender) drop() {
