@@ -29,6 +29,8 @@ type BenchOptions struct {
 	Service      string
 	Port         string
 	Protocol     string
+	Endpoint     string
+	Streaming    bool
 	Encoding     string
 	Transport    string
 
@@ -46,6 +48,7 @@ type BenchOptions struct {
 	InputData    string
 	StringLength int
 	Seed         uint64
+	Parameters   []string
 
 	StackNamespace   string
 	PrometheusURL    string
@@ -58,11 +61,13 @@ type BenchOptions struct {
 	MaxErrorRate string
 	Output       string
 
-	namespace    string
-	load         bench.Load
-	request      triton.RequestOptions
-	maxErrorRate float64
-	transport    portforward.Transport
+	namespace string
+	// protocolChosen tells that the user named one, which is not replaced then.
+	protocolChosen bool
+	load           bench.Load
+	request        triton.RequestOptions
+	maxErrorRate   float64
+	transport      portforward.Transport
 }
 
 // NewBenchOptions returns the defaults.
@@ -71,6 +76,7 @@ func NewBenchOptions(streams genericiooptions.IOStreams) *BenchOptions {
 		IOStreams:      streams,
 		Config:         genericclioptions.NewConfigFlags(true),
 		Protocol:       "http",
+		Endpoint:       endpointInfer,
 		Encoding:       "binary",
 		Transport:      string(portforward.TransportSPDY),
 		Concurrency:    8,
@@ -139,6 +145,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.Service, "service", o.Service, "Service of the Triton (default triton-infer, else the only one found)")
 	f.StringVar(&o.Port, "port", o.Port, "HTTP port of the Service, by name or number (default the one named http or numbered 8000)")
 	f.StringVar(&o.Protocol, "protocol", o.Protocol, "protocol of the requests: http or grpc")
+	f.StringVar(&o.Endpoint, "endpoint", o.Endpoint, "endpoint of the requests: infer, or for language models over HTTP generate or generate-stream")
+	f.BoolVar(&o.Streaming, "streaming", o.Streaming, "send over a gRPC stream (decoupled models always are)")
 	f.StringVar(&o.Encoding, "encoding", o.Encoding, "tensor encoding over HTTP: binary or json")
 	f.StringVar(&o.Transport, "transport", o.Transport, "tunnel through the API server: spdy or websocket")
 
@@ -155,6 +163,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.Shapes, "shape", o.Shapes, "shape of an input without the batch dimension, as NAME:d,d,…; repeat for more inputs")
 	f.StringVar(&o.InputData, "input-data", o.InputData, "random, zero, or a JSON file in perf_analyzer's format")
 	f.IntVar(&o.StringLength, "string-length", o.StringLength, "bytes of a random BYTES element")
+	f.StringArrayVar(&o.Parameters, "request-parameter", o.Parameters, "parameter of each request, as NAME:VALUE:TYPE with the type bool, int, double or string; repeat for more")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the random data and of poisson arrivals")
 
 	f.StringVar(&o.StackNamespace, "stack-namespace", o.StackNamespace, "namespace of Prometheus and Grafana")
@@ -179,6 +188,10 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 		o.Model = args[0]
 	}
 	o.namespace = *o.Config.Namespace
+	o.protocolChosen = cmd.Flags().Changed("protocol")
+	if o.Streaming && !o.protocolChosen {
+		o.Protocol = "grpc"
+	}
 	if cmd.Flags().Changed("rate") {
 		if cmd.Flags().Changed("concurrency") {
 			return usageErrorf("--rate (open loop) and --concurrency (closed loop) exclude each other; choose one")
@@ -211,6 +224,7 @@ func (o *BenchOptions) Validate() error {
 		allowed     []string
 	}{
 		{"--protocol", o.Protocol, []string{"http", "grpc"}},
+		{"--endpoint", o.Endpoint, []string{endpointInfer, endpointGenerate, endpointGenerateStream}},
 		{"--encoding", o.Encoding, []string{"binary", "json"}},
 		{"--transport", o.Transport, []string{string(portforward.TransportSPDY), string(portforward.TransportWebSocket)}},
 		{"--arrival", o.Arrival, []string{string(bench.Constant), string(bench.Poisson)}},
@@ -243,20 +257,7 @@ func (o *BenchOptions) Validate() error {
 		return usageErrorf("--max-error-rate %w", err)
 	}
 	o.maxErrorRate = rate
-	shapes, err := parseShapes(o.Shapes)
-	if err != nil {
-		return err
-	}
-	o.request = triton.RequestOptions{BatchSize: o.BatchSize, Shapes: shapes, Seed: o.Seed, StringLength: o.StringLength}
-	switch o.InputData {
-	case "random":
-		o.request.Data = triton.DataRandom
-	case "zero":
-		o.request.Data = triton.DataZero
-	default:
-		o.request.Data, o.request.File = triton.DataFile, o.InputData
-	}
-	return nil
+	return o.validateRequest()
 }
 
 // parseRatio reads 0.01 or 1%.
@@ -270,31 +271,6 @@ func parseRatio(text string) (float64, error) {
 		return 0, fmt.Errorf("is %q; it must be a share such as 1%% or 0.01", text)
 	}
 	return v, nil
-}
-
-// parseShapes reads NAME:d,d,… An input name may itself hold colons.
-func parseShapes(flags []string) (map[string][]int64, error) {
-	shapes := map[string][]int64{}
-	for _, flag := range flags {
-		i := strings.LastIndexByte(flag, ':')
-		if i <= 0 {
-			return nil, usageErrorf("--shape is %q; it must be NAME:d,d,… such as INPUT0:3,224,224", flag)
-		}
-		name := flag[:i]
-		if _, twice := shapes[name]; twice {
-			return nil, usageErrorf("--shape names input %s twice", name)
-		}
-		dims := []int64{}
-		for text := range strings.SplitSeq(flag[i+1:], ",") {
-			d, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-			if err != nil || d < 0 {
-				return nil, usageErrorf("--shape %s: %q is not a dimension; use whole numbers such as %s:3,224,224", flag, text, name)
-			}
-			dims = append(dims, d)
-		}
-		shapes[name] = dims
-	}
-	return shapes, nil
 }
 
 // Run performs the test and prints its result.

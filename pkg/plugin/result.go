@@ -92,8 +92,14 @@ func (t *loadTest) describeRequest() report.Request {
 		Protocol: "HTTP", Encoding: t.options.Encoding, BatchSize: t.spec.BatchSize(), SizeBytes: t.spec.BytesPerRequest(),
 		Data: t.options.InputData, Seed: t.options.Seed, Assumed: t.spec.Notes(),
 	}
-	if t.options.Protocol == "grpc" {
+	switch {
+	case t.options.Protocol == "grpc":
 		r.Protocol, r.Encoding = "gRPC", "protobuf"
+		if t.spec.Decoupled() || t.options.Streaming {
+			r.Protocol = "gRPC stream"
+		}
+	case t.options.Endpoint != endpointInfer:
+		r.Endpoint, r.Encoding = t.options.Endpoint, "json"
 	}
 	for _, x := range t.spec.Tensors() {
 		r.Inputs = append(r.Inputs, report.Tensor{Name: x.Name, Datatype: string(x.Datatype), Shape: x.Shape})
@@ -126,6 +132,7 @@ func describeClient(r *bench.Result) report.Client {
 		Service:            describeLatency(r.Service),
 		FailedResponse:     describeLatency(r.FailedResponse),
 	}
+	c.Stream = describeStream(r)
 	if r.Load.RatePerSecond > 0 {
 		c.SendLag = describeLatency(r.SendLag)
 	}
@@ -142,6 +149,22 @@ func describeClient(r *bench.Result) report.Client {
 		})
 	}
 	return c
+}
+
+func describeStream(r *bench.Result) *report.Stream {
+	s := r.Stream
+	if s == nil {
+		return nil
+	}
+	out := &report.Stream{
+		Responses: s.Responses, ResponsesPerRequest: float64(s.Responses) / float64(s.Requests),
+		MinResponses: s.MinResponses, MaxResponses: s.MaxResponses, Tokens: s.Tokens,
+		FirstResponse: describeLatency(s.FirstResponse), Gap: describeLatency(s.Gap),
+	}
+	if seconds := r.Elapsed.Seconds(); seconds > 0 {
+		out.ResponseRatePerSecond, out.TokenRatePerSecond = float64(s.Responses)/seconds, float64(s.Tokens)/seconds
+	}
+	return out
 }
 
 func describeLatency(l bench.Latency) *report.Latency {

@@ -65,6 +65,7 @@ type Path struct {
 // Request is what each request carried.
 type Request struct {
 	Protocol  string   `json:"protocol"`
+	Endpoint  string   `json:"endpoint,omitempty"` // generate or generate-stream
 	Encoding  string   `json:"encoding"`
 	BatchSize int      `json:"batch_size"`
 	SizeBytes int      `json:"size_bytes"`
@@ -131,8 +132,26 @@ type Client struct {
 	Service                *Latency   `json:"service_time,omitempty"`
 	SendLag                *Latency   `json:"send_lag,omitempty"`
 	FailedResponse         *Latency   `json:"failed_response_time,omitempty"`
+	Stream                 *Stream    `json:"stream,omitempty"`
 	Errors                 []Error    `json:"errors,omitempty"`
 	Series                 []Interval `json:"series,omitempty"`
+}
+
+// Stream is what came of successful requests that may have several responses:
+// those of a decoupled model, or the events of a generated text. A response's
+// time counts from when its request was due; the gap is from one response of a
+// request to its next. Tokens are those that the model counts, else responses
+// with text, and 0 where the model's answers are not text.
+type Stream struct {
+	Responses             uint64   `json:"responses"`
+	ResponseRatePerSecond float64  `json:"response_rate_per_second"`
+	ResponsesPerRequest   float64  `json:"responses_per_request_mean"`
+	MinResponses          uint64   `json:"responses_per_request_min"`
+	MaxResponses          uint64   `json:"responses_per_request_max"`
+	Tokens                uint64   `json:"tokens,omitempty"`
+	TokenRatePerSecond    float64  `json:"token_rate_per_second,omitempty"`
+	FirstResponse         *Latency `json:"first_response_time,omitempty"`
+	Gap                   *Latency `json:"response_gap,omitempty"`
 }
 
 // Latency summarises one distribution.

@@ -124,7 +124,11 @@ func describeRequest(r Request) string {
 		}
 		tensors = append(tensors, fmt.Sprintf("%s %s[%s]", t.Name, t.Datatype, strings.Join(dims, ",")))
 	}
-	text := fmt.Sprintf("%s %s, batch %d, %s, %s data: %s", r.Protocol, r.Encoding, r.BatchSize, Bytes(float64(r.SizeBytes)), r.Data, strings.Join(tensors, ", "))
+	protocol := r.Protocol
+	if r.Endpoint != "" {
+		protocol += " " + r.Endpoint
+	}
+	text := fmt.Sprintf("%s %s, batch %d, %s, %s data: %s", protocol, r.Encoding, r.BatchSize, Bytes(float64(r.SizeBytes)), r.Data, strings.Join(tensors, ", "))
 	if len(r.Assumed) > 0 {
 		text += " (" + strings.Join(r.Assumed, "; ") + ")"
 	}

@@ -133,7 +133,7 @@ func (b *builder) chooseInputs() error {
 // given tells whether the caller wants an optional input to be sent.
 func (b *builder) given(name string) bool {
 	_, shaped := b.opts.Shapes[name]
-	return shaped || b.spec.file != nil && b.spec.file.holds(name)
+	return shaped || b.spec.file != nil && b.spec.file.inputs[name]
 }
 
 // shape makes an input's dims concrete from --shape, else 1 per variable one.

@@ -23,11 +23,11 @@ const classStreamError = "grpc stream error"
 
 // streamed sends the request on the sender's stream and reads its responses up
 // to the final one.
-func (s *grpcSender) streamed(ctx context.Context) (Reply, error) {
+func (s *grpcSender) streamed(ctx context.Context, arrived func(int)) (Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return Reply{}, networkError(ctx, err, ClassCanceled)
 	}
-	reply, err := s.exchangeOnStream(ctx)
+	reply, err := s.exchangeOnStream(ctx, arrived)
 	if err != nil {
 		// What is left of this request's responses must not meet the next.
 		s.closeStream()
@@ -35,7 +35,7 @@ func (s *grpcSender) streamed(ctx context.Context) (Reply, error) {
 	return reply, err
 }
 
-func (s *grpcSender) exchangeOnStream(ctx context.Context) (Reply, error) {
+func (s *grpcSender) exchangeOnStream(ctx context.Context, arrived func(int)) (Reply, error) {
 	if s.stream == nil {
 		// The stream serves later requests too, so that only an interrupted
 		// request ends it, not the end of each one's context.
@@ -74,6 +74,7 @@ func (s *grpcSender) exchangeOnStream(ctx context.Context) (Reply, error) {
 		response := answer.GetInferResponse()
 		if len(response.GetOutputs()) > 0 || !final {
 			reply.Responses++
+			arrived(0)
 		}
 		if final {
 			return reply, nil

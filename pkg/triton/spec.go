@@ -30,8 +30,10 @@ type RequestSpec struct {
 
 	decoupled bool
 	cached    bool
-	sequence  *sequencePlan
-	notes     []string
+	// streamSwitch tells that the model has the boolean input streamInput.
+	streamSwitch bool
+	sequence     *sequencePlan
+	notes        []string
 }
 
 // input is a tensor that every request carries. Its dims have no batch
@@ -77,6 +79,7 @@ func BuildRequest(meta ModelMetadata, cfg ModelConfig, opts RequestOptions) (*Re
 		mode:    opts.Data, seed: opts.Seed, stringLength: opts.StringLength,
 		decoupled: cfg.ModelTransactionPolicy.Decoupled, cached: cfg.ResponseCache.Enable,
 	}
+	b.spec.streamSwitch = slices.ContainsFunc(b.inputs, func(in InputConfig) bool { return in.Name == streamInput && in.DataType == Bool })
 	if b.spec.model == "" {
 		b.spec.model = cfg.Name
 	}
