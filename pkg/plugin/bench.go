@@ -50,6 +50,9 @@ type BenchOptions struct {
 	Seed         uint64
 	Parameters   []string
 
+	SequenceLength          int
+	SequenceLengthVariation string
+
 	StackNamespace   string
 	PrometheusURL    string
 	GrafanaURL       string
@@ -73,21 +76,24 @@ type BenchOptions struct {
 // NewBenchOptions returns the defaults.
 func NewBenchOptions(streams genericiooptions.IOStreams) *BenchOptions {
 	return &BenchOptions{
-		IOStreams:      streams,
-		Config:         genericclioptions.NewConfigFlags(true),
-		Protocol:       "http",
-		Endpoint:       endpointInfer,
-		Encoding:       "binary",
-		Transport:      string(portforward.TransportSPDY),
-		Concurrency:    8,
-		Arrival:        string(bench.Constant),
-		MaxInFlight:    1024,
-		Duration:       30 * time.Second,
-		Warmup:         2 * time.Second,
-		Timeout:        30 * time.Second,
-		InputData:      "random",
-		StringLength:   16,
-		Seed:           1,
+		IOStreams:    streams,
+		Config:       genericclioptions.NewConfigFlags(true),
+		Protocol:     "http",
+		Endpoint:     endpointInfer,
+		Encoding:     "binary",
+		Transport:    string(portforward.TransportSPDY),
+		Concurrency:  8,
+		Arrival:      string(bench.Constant),
+		MaxInFlight:  1024,
+		Duration:     30 * time.Second,
+		Warmup:       2 * time.Second,
+		Timeout:      30 * time.Second,
+		InputData:    "random",
+		StringLength: 16,
+		Seed:         1,
+
+		SequenceLengthVariation: "0%",
+
 		StackNamespace: defaultStackNamespace,
 		MaxErrorRate:   "1%",
 		Output:         "text",
@@ -164,6 +170,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.InputData, "input-data", o.InputData, "random, zero, or a JSON file in perf_analyzer's format")
 	f.IntVar(&o.StringLength, "string-length", o.StringLength, "bytes of a random BYTES element")
 	f.StringArrayVar(&o.Parameters, "request-parameter", o.Parameters, "parameter of each request, as NAME:VALUE:TYPE with the type bool, int, double or string; repeat for more")
+	f.IntVar(&o.SequenceLength, "sequence-length", o.SequenceLength, "mean requests of a sequence, for a stateful model (default 20, or the streams of --input-data)")
+	f.StringVar(&o.SequenceLengthVariation, "sequence-length-variation", o.SequenceLengthVariation, "how much a sequence's length differs from the mean at most, as 20% or 0.2")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the random data and of poisson arrivals")
 
 	f.StringVar(&o.StackNamespace, "stack-namespace", o.StackNamespace, "namespace of Prometheus and Grafana")

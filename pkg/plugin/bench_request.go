@@ -22,6 +22,13 @@ func (o *BenchOptions) validateRequest() error {
 	case o.Streaming && o.Protocol != "grpc":
 		return usageErrorf("--streaming is a gRPC stream; use --protocol grpc, or --endpoint generate-stream over HTTP")
 	}
+	if o.SequenceLength < 0 {
+		return usageErrorf("--sequence-length must be 1 or above")
+	}
+	variation, err := parseRatio(o.SequenceLengthVariation)
+	if err != nil {
+		return usageErrorf("--sequence-length-variation %w", err)
+	}
 	shapes, err := parseShapes(o.Shapes)
 	if err != nil {
 		return err
@@ -32,6 +39,7 @@ func (o *BenchOptions) validateRequest() error {
 	}
 	o.request = triton.RequestOptions{
 		BatchSize: o.BatchSize, Shapes: shapes, Seed: o.Seed, StringLength: o.StringLength, Parameters: parameters,
+		SequenceLength: o.SequenceLength, SequenceLengthVariation: variation,
 	}
 	switch o.InputData {
 	case "random":

@@ -30,9 +30,6 @@ func (m DataMode) String() string {
 	}
 }
 
-// DefaultSequenceLength is the number of requests of a sequence unless set.
-const DefaultSequenceLength = 20
-
 // RequestOptions say what metadata and configuration leave open.
 type RequestOptions struct {
 	// Version of the model; empty lets the server choose.
@@ -54,10 +51,13 @@ type RequestOptions struct {
 	OutputNames []string
 	// Parameters of each request: bool, int, int64, float64 or string values.
 	Parameters map[string]any
-	// SequenceLength is the number of requests of one sequence, for models
+	// SequenceLength is the mean number of requests of one sequence, for models
 	// with sequence batching; 0 means DefaultSequenceLength. Data from a file
 	// has its own lengths.
 	SequenceLength int
+	// SequenceLengthVariation is how much shorter or longer a sequence may be,
+	// as a share (0 to 1) of SequenceLength.
+	SequenceLengthVariation float64
 }
 
 // RequestError is a combination of model and options that no request can be

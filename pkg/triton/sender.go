@@ -35,7 +35,7 @@ type request struct {
 // choose picks the variant for request seq; built is true if seq is the one
 // that was prepared last.
 func (r *request) choose(seq uint64) (variant int, step *sequenceStep, built bool) {
-	if r.ready && r.seq == seq {
+	if r.ready && r.seq == seq && (r.spec.sequence == nil || !r.sequence.stale(r.spec)) {
 		return 0, nil, true
 	}
 	r.ready, r.seq = true, seq

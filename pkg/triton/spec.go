@@ -2,9 +2,7 @@ package triton
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 )
 
 // RequestSpec is a model's request, checked against its metadata and
@@ -52,14 +50,6 @@ type form struct {
 	shapes [][]int64
 	bytes  []int
 	total  int
-}
-
-// sequencePlan is shared by senders, so that no two sequences share an id.
-type sequencePlan struct {
-	length   int
-	textID   bool
-	sequence atomic.Uint64
-	baseID   uint64
 }
 
 // maxTensorBytes is the protocol's limit of a gRPC message, and far above the
@@ -166,15 +156,3 @@ func (s *RequestSpec) form(variant int) *form { return &s.forms[s.variants[varia
 
 // Notes are sentences on what was assumed, for the reader of a result.
 func (s *RequestSpec) Notes() []string { return slices.Clone(s.notes) }
-
-func newSequencePlan(length int, textID bool) *sequencePlan {
-	// Ids below 2^52 survive every JSON reader. They start anywhere, so that a
-	// sequence that an earlier run left open isn't met again.
-	return &sequencePlan{length: length, textID: textID, baseID: rand.Uint64N(1<<52-1<<40) + 1}
-}
-
-// next starts a sequence: its number and its id, which is never 0.
-func (p *sequencePlan) next() (number, id uint64) {
-	number = p.sequence.Add(1) - 1
-	return number, p.baseID + number
-}
