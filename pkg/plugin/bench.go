@@ -46,6 +46,7 @@ type BenchOptions struct {
 	BatchSize    int
 	Shapes       []string
 	InputData    string
+	CheckAnswers bool
 	StringLength int
 	Seed         uint64
 	Parameters   []string
@@ -168,6 +169,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVarP(&o.BatchSize, "batch-size", "b", o.BatchSize, "batch size of each request (default 1 for a model that batches)")
 	f.StringArrayVar(&o.Shapes, "shape", o.Shapes, "shape of an input without the batch dimension, as NAME:d,d,…; repeat for more inputs")
 	f.StringVar(&o.InputData, "input-data", o.InputData, "random, zero, or a JSON file in perf_analyzer's format")
+	f.BoolVar(&o.CheckAnswers, "validate", o.CheckAnswers, "compare the answers with validation_data of the --input-data file; a different one is an error")
 	f.IntVar(&o.StringLength, "string-length", o.StringLength, "bytes of a random BYTES element")
 	f.StringArrayVar(&o.Parameters, "request-parameter", o.Parameters, "parameter of each request, as NAME:VALUE:TYPE with the type bool, int, double or string; repeat for more")
 	f.IntVar(&o.SequenceLength, "sequence-length", o.SequenceLength, "mean requests of a sequence, for a stateful model (default 20, or the streams of --input-data)")

@@ -25,6 +25,9 @@ func (o *BenchOptions) validateRequest() error {
 	if o.SequenceLength < 0 {
 		return usageErrorf("--sequence-length must be 1 or above")
 	}
+	if o.CheckAnswers && (o.InputData == "random" || o.InputData == "zero") {
+		return usageErrorf("--validate needs an --input-data file with validation_data")
+	}
 	variation, err := parseRatio(o.SequenceLengthVariation)
 	if err != nil {
 		return usageErrorf("--sequence-length-variation %w", err)
@@ -38,7 +41,7 @@ func (o *BenchOptions) validateRequest() error {
 		return err
 	}
 	o.request = triton.RequestOptions{
-		BatchSize: o.BatchSize, Shapes: shapes, Seed: o.Seed, StringLength: o.StringLength, Parameters: parameters,
+		BatchSize: o.BatchSize, Shapes: shapes, Seed: o.Seed, StringLength: o.StringLength, Parameters: parameters, Validate: o.CheckAnswers,
 		SequenceLength: o.SequenceLength, SequenceLengthVariation: variation,
 	}
 	switch o.InputData {

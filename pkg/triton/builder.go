@@ -97,9 +97,6 @@ func (b *builder) readFile() error {
 		return err
 	}
 	b.spec.file = file
-	if file.validation {
-		b.note("validation_data in %s is not compared with the answers", b.opts.File)
-	}
 	return nil
 }
 

@@ -16,6 +16,8 @@ func (s *RequestSpec) checkGenerate() error {
 		return refuse("", "it takes sequences, which the generate endpoints don't know", "use the infer endpoint")
 	case s.batch > 1:
 		return refuse("", "the generate endpoints have no batches", "leave the batch size out")
+	case s.expected != nil:
+		return refuse("", "answers of the generate endpoints are not validated", "use the infer endpoint")
 	case len(s.asked) > 0:
 		return refuse("", "the generate endpoints send all outputs", "don't choose outputs")
 	}

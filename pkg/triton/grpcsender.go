@@ -144,6 +144,9 @@ func (s *grpcSender) unary(ctx context.Context, arrived func(int)) (Reply, error
 	if err := s.request.spec.checkMessage(answer); err != nil {
 		return Reply{}, err
 	}
+	if err := s.validate(answer); err != nil {
+		return Reply{}, err
+	}
 	return Reply{Bytes: proto.Size(answer), Responses: 1}, nil
 }
 
@@ -185,6 +188,22 @@ func (s *RequestSpec) checkMessage(m *inferencepb.ModelInferResponse) error {
 		}
 	}
 	return nil
+}
+
+// validate compares an answer with what the input data file expects. Triton
+// answers raw contents with raw contents.
+func (s *grpcSender) validate(m *inferencepb.ModelInferResponse) error {
+	if s.request.spec.expected == nil {
+		return nil
+	}
+	return s.request.spec.validateResults(s.request.variant, func(name string) (result, bool) {
+		for i, out := range m.GetOutputs() {
+			if out.GetName() == name && i < len(m.GetRawOutputContents()) {
+				return result{name: name, binary: m.GetRawOutputContents()[i]}, true
+			}
+		}
+		return result{}, false
+	})
 }
 
 func contentElements(c *inferencepb.InferTensorContents) int {

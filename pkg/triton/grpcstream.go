@@ -95,7 +95,10 @@ func (s *grpcSender) checkStreamed(answer *inferencepb.ModelStreamInferResponse)
 	if final && len(response.GetOutputs()) == 0 {
 		return true, nil
 	}
-	return final, s.request.spec.checkMessage(response)
+	if err := s.request.spec.checkMessage(response); err != nil {
+		return final, err
+	}
+	return final, s.validate(response)
 }
 
 func (s *grpcSender) closeStream() {

@@ -48,7 +48,7 @@ type inputFile struct {
 	steps      []fileStep
 	streams    []stream
 	inputs     map[string]bool // those that any step has data for
-	validation bool
+	validation json.RawMessage // as {"data": …}; nil if there is none
 }
 
 // stream is a run of steps that belongs to one sequence.
@@ -100,7 +100,10 @@ func parseInputFile(path string, text []byte) (*inputFile, error) {
 	if len(top.Data) == 0 {
 		return nil, fail("", "", "has no steps in \"data\"; it has to look like {\"data\": [{\"INPUT0\": [1, 2, 3]}]}")
 	}
-	f := &inputFile{path: path, inputs: map[string]bool{}, validation: len(top.Validation) > 0}
+	f := &inputFile{path: path, inputs: map[string]bool{}}
+	if len(top.Validation) > 0 {
+		f.validation = append(append([]byte(`{"data":`), top.Validation...), '}')
+	}
 	for i, entry := range top.Data {
 		where := fmt.Sprintf("data[%d]", i)
 		var steps []json.RawMessage

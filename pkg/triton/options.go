@@ -43,6 +43,8 @@ type RequestOptions struct {
 	// Data is where the contents come from; File is the path for DataFile.
 	Data DataMode
 	File string
+	// Validate compares answers with the file's validation_data.
+	Validate bool
 	// Seed of the random data.
 	Seed uint64
 	// StringLength is the number of bytes of each random or zero string.

@@ -20,6 +20,7 @@ type RequestSpec struct {
 	seed         uint64
 	stringLength int
 	file         *inputFile
+	expected     []expectation // of the answers, to validate them
 	// forms are the distinct combinations of shapes and sizes. Request n takes
 	// the data of variant n modulo len(variants), whose value is its form.
 	// Only data from a file has more than one variant.
@@ -79,6 +80,7 @@ func BuildRequest(meta ModelMetadata, cfg ModelConfig, opts RequestOptions) (*Re
 		b.setParameters,
 		func() error { return b.setSequence(cfg) },
 		b.readFile,
+		b.setExpectations,
 		b.chooseInputs,
 		b.setVariants,
 	} {

@@ -1,0 +1,135 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// prompts are of 10 and of 5 words, in turn.
+const prompts = `{"data": [{"text_input": ["a b c d e f g h i j"]}, {"text_input": ["one two three four five"]}]}`
+
+func dataFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "data.json")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestStreamsMatchTheSimulator: responses, the time to the first and the gaps
+// between them are what the simulator sent, over gRPC and as events.
+func TestStreamsMatchTheSimulator(t *testing.T) {
+	for _, args := range [][]string{
+		{"--concurrency", "4"},
+		{"--concurrency", "4", "--endpoint", "generate-stream"},
+		{"--rate", "25", "--protocol", "grpc"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			hc := tritonControl(t)
+			fetch(t, hc, http.MethodDelete, "http://sim/requests", "")
+			r := benchJSON(t, 0, append(args, "words", "--input-data", dataFile(t, prompts), "--requests", "200", "--warmup", "0")...)
+			done := simulatorLog(t, hc, r)
+			st := r.Client.Stream
+			if len(done) != 200 || r.Client.Succeeded != 200 || st == nil {
+				t.Fatalf("the simulator answered %d; the client counts %+v", len(done), r.Client)
+			}
+			var responses uint64
+			var first, gap []float64
+			for _, l := range done {
+				responses += uint64(l.Responses)
+				first = append(first, float64(l.FirstResponseNS)/1e3)
+				gap = append(gap, float64(l.TotalNS-l.FirstResponseNS)/float64(l.Responses-1)/1e3)
+			}
+			if st.Responses != responses || st.MinResponses != 5 || st.MaxResponses != 10 || st.Gap.Count != responses-200 || st.FirstResponse.Count != 200 {
+				t.Errorf("the simulator sent %d responses; the client counts %+v", responses, st)
+			}
+			if generated := strings.Contains(strings.Join(args, " "), "generate"); (st.Tokens == responses) != generated {
+				t.Errorf("%d tokens", st.Tokens)
+			}
+			slices.Sort(first)
+			// The tunnel adds its round trip to the first response, and nothing to gaps.
+			for name, c := range map[string][2]float64{
+				"first response p50": {st.FirstResponse.P50US, first[len(first)/2]},
+				"mean gap":           {st.Gap.MeanUS, mean(gap)},
+			} {
+				t.Logf("%s: client %.2f ms, simulator %.2f ms", name, c[0]/1e3, c[1]/1e3)
+				if math.Abs(c[0]-c[1]) > 0.15*c[1]+1500 {
+					t.Errorf("%s is %.0f µs, the simulator's log says %.0f", name, c[0], c[1])
+				}
+			}
+			if st.FirstResponse.P50US >= r.Client.Response.P50US {
+				t.Errorf("the first response comes at %.0f µs, the last at %.0f", st.FirstResponse.P50US, r.Client.Response.P50US)
+			}
+		})
+	}
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
+// TestErrorsWithinStreams: a request that breaks off in the middle is one
+// failure of its class, however many responses it had.
+func TestErrorsWithinStreams(t *testing.T) {
+	for class, args := range map[string][]string{
+		"grpc stream error": {}, "http stream error": {"--endpoint", "generate-stream"},
+	} {
+		hc := tritonControl(t)
+		fetch(t, hc, http.MethodDelete, "http://sim/requests", "")
+		r := benchJSON(t, 3, append(args, "stutter", "--input-data", dataFile(t, prompts), "--concurrency", "4", "--requests", "200", "--warmup", "0")...)
+		failed := uint64(0)
+		for _, l := range simulatorLog(t, hc, r) {
+			if l.Status != "OK" {
+				failed++
+			}
+		}
+		if failed == 0 || r.Client.Failed != failed || r.Client.Succeeded != 200-failed || len(r.Client.Errors) != 1 ||
+			r.Client.Errors[0].Class != class || !strings.Contains(r.Client.Errors[0].First, "lost the thread") {
+			t.Errorf("the simulator failed %d of 200; the client counts %d: %+v", failed, r.Client.Failed, r.Client.Errors)
+		}
+		if r.Client.Stream.FirstResponse.Count != r.Client.Succeeded {
+			t.Errorf("%d first responses of %d requests", r.Client.Stream.FirstResponse.Count, r.Client.Succeeded)
+		}
+	}
+}
+
+// TestSequencesAreUnderstood: a stateful model accepts every request, which it
+// wouldn't if one came out of order, twice, or without its start.
+func TestSequencesAreUnderstood(t *testing.T) {
+	for _, args := range [][]string{
+		{"--concurrency", "6", "--sequence-length", "7", "--sequence-length-variation", "40%"},
+		{"--concurrency", "3", "--protocol", "grpc"},
+		{"--rate", "200", "--protocol", "grpc", "--sequence-length", "5"},
+		{"--concurrency", "2", "--input-data", dataFile(t, `{"data": [[{"INPUT": [1]}, {"INPUT": [2]}], [{"INPUT": [3]}]], "validation_data": [[{"OUTPUT": [1]}, {"OUTPUT": [3]}], [{"OUTPUT": [3]}]]}`), "--validate"},
+	} {
+		r := benchJSON(t, 0, append(args, "tally", "--requests", "400", "--warmup", "0")...)
+		if r.Client.Succeeded != 400 {
+			t.Errorf("%v: %d of 400 succeeded: %+v", args, r.Client.Succeeded, r.Client.Errors)
+		}
+	}
+}
+
+// TestValidation: answers are compared with what the file expects, and a wrong
+// one is an error that names the place.
+func TestValidation(t *testing.T) {
+	data := dataFile(t, `{"data": [{"INPUT0": [1, 2, 3, 4]}, {"INPUT0": [5, 6, 7, 8]}], "validation_data": [{"OUTPUT0": [1, 2, 3, 4]}, {"OUTPUT0": [5, 6, 7.5, 8]}]}`)
+	for _, args := range [][]string{{}, {"--encoding", "json"}, {"--protocol", "grpc"}} {
+		r := benchJSON(t, 3, append(args, "steady", "--input-data", data, "--validate", "--concurrency", "4", "--requests", "20", "--warmup", "0")...)
+		if r.Client.Succeeded != 10 || r.Client.Failed != 10 || len(r.Client.Errors) != 1 || r.Client.Errors[0].Class != "wrong result" ||
+			!strings.Contains(r.Client.Errors[0].First, "OUTPUT0") || !strings.Contains(r.Client.Errors[0].First, "7.5") {
+			t.Errorf("%v: %d ok, %d failed: %+v", args, r.Client.Succeeded, r.Client.Failed, r.Client.Errors)
+		}
+	}
+}
