@@ -39,6 +39,17 @@ func TestParseShapes(t *testing.T) {
 	}
 }
 
+func TestParseParameters(t *testing.T) {
+	got, err := parseParameters([]string{"max_tokens:256:int", "stream:true:bool", "temperature:0.5:double", "url:http://x:8000/y:string", "empty::string"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"max_tokens": int64(256), "stream": true, "temperature": 0.5, "url": "http://x:8000/y", "empty": ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func FuzzParseShapes(f *testing.F) {
 	f.Add("INPUT0:3,224,224")
 	f.Add(":")
@@ -75,6 +86,17 @@ func TestUsageErrors(t *testing.T) {
 		{"bench --max-in-flight 0", "--max-in-flight"},
 		{"bench --max-error-rate 2", "--max-error-rate"},
 		{"bench --shape x", "--shape"},
+		{"bench --endpoint completions", "--endpoint"},
+		{"bench --endpoint generate --protocol grpc", "HTTP only"},
+		{"bench --streaming --protocol http", "--streaming"},
+		{"bench --request-parameter x", "NAME:VALUE:TYPE"},
+		{"bench --request-parameter x:1:float", "float"},
+		{"bench --request-parameter x:one:int", "not of type int"},
+		{"bench --request-parameter x:1:int --request-parameter x:2:int", "twice"},
+		{"bench --sequence-length -1", "--sequence-length"},
+		{"bench --sequence-length-variation 200%", "--sequence-length-variation"},
+		{"bench --validate", "--input-data"},
+		{"bench --validate --input-data zero", "--input-data"},
 		{"version extra", "unknown command"},
 	} {
 		var out, errOut bytes.Buffer
