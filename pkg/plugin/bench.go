@@ -37,6 +37,7 @@ type BenchOptions struct {
 	Concurrency int
 	Rate        float64
 	Arrival     string
+	Intervals   string
 	MaxInFlight int
 	Duration    time.Duration
 	Requests    uint64
@@ -160,6 +161,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVarP(&o.Concurrency, "concurrency", "c", o.Concurrency, "requests in flight, closed loop")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "requests per second, open loop (instead of --concurrency)")
 	f.StringVar(&o.Arrival, "arrival", o.Arrival, "intervals of the open loop: constant or poisson")
+	f.StringVar(&o.Intervals, "request-intervals", o.Intervals, "file with the times between requests in µs, one a line, played round and round; open loop (instead of --rate)")
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "most requests in flight, open loop")
 	f.DurationVarP(&o.Duration, "duration", "d", o.Duration, "how long to load; with --requests, the longest")
 	f.Uint64Var(&o.Requests, "requests", o.Requests, "stop after this many requests")
@@ -185,7 +187,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.Tags, "tag", o.Tags, "further tags of the Grafana annotation")
 
 	f.StringVar(&o.MaxErrorRate, "max-error-rate", o.MaxErrorRate, "share of failed requests above which the exit code is 3, as 1% or 0.01")
-	f.StringVarP(&o.Output, "output", "o", o.Output, "text, json or yaml")
+	f.StringVarP(&o.Output, "output", "o", o.Output, "text, json, yaml or perf-analyzer-csv")
 	o.Config.AddFlags(f)
 }
 
@@ -210,13 +212,23 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 			return usageErrorf("--rate is %v requests per second; it must be above 0", o.Rate)
 		}
 	}
+	if o.Intervals != "" && (cmd.Flags().Changed("rate") || cmd.Flags().Changed("concurrency") || cmd.Flags().Changed("arrival")) {
+		return usageErrorf("--request-intervals is an arrival of its own; leave --rate, --concurrency and --arrival out")
+	}
 	o.load = bench.Load{
 		Duration: o.Duration,
 		Requests: o.Requests,
 		Timeout:  o.Timeout,
 		Seed:     o.Seed,
 	}
-	if o.Rate > 0 {
+	if o.Intervals != "" {
+		intervals, err := readIntervals(o.Intervals)
+		if err != nil {
+			return err
+		}
+		o.load.Arrival, o.load.Intervals = bench.Intervals, intervals
+		o.load.RatePerSecond, o.load.MaxInFlight = bench.IntervalRate(intervals), o.MaxInFlight
+	} else if o.Rate > 0 {
 		o.load.RatePerSecond, o.load.Arrival, o.load.MaxInFlight = o.Rate, bench.Arrival(o.Arrival), o.MaxInFlight
 	} else {
 		o.load.Concurrency = o.Concurrency
@@ -238,7 +250,7 @@ func (o *BenchOptions) Validate() error {
 		{"--encoding", o.Encoding, []string{"binary", "json"}},
 		{"--transport", o.Transport, []string{string(portforward.TransportSPDY), string(portforward.TransportWebSocket)}},
 		{"--arrival", o.Arrival, []string{string(bench.Constant), string(bench.Poisson)}},
-		{"--output", o.Output, []string{"text", "json", "yaml"}},
+		{"--output", o.Output, []string{"text", "json", "yaml", "perf-analyzer-csv"}},
 	} {
 		if !slices.Contains(choice.allowed, choice.value) {
 			return usageErrorf("%s is %q; it can be %s", choice.flag, choice.value, strings.Join(choice.allowed, " or "))

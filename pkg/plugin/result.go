@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
 // print writes the result in the form that -o asks for.
@@ -20,6 +22,8 @@ func (o *BenchOptions) print(r *report.Bench) error {
 		return report.JSON(o.Out, r)
 	case "yaml":
 		return report.YAML(o.Out, r)
+	case "perf-analyzer-csv":
+		return report.PerfAnalyzerCSV(o.Out, r)
 	default:
 		return report.Text(o.Out, lipgloss.NewRenderer(o.Out), r)
 	}
@@ -66,6 +70,7 @@ func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *re
 	}
 	if o.load.RatePerSecond > 0 {
 		r.Load.Mode, r.Load.Arrival = "open", string(o.load.Arrival)
+		r.Load.IntervalsFile = o.Intervals
 		r.Load.RequestRatePerSecond, r.Load.MaxInFlight = o.load.RatePerSecond, o.load.MaxInFlight
 	}
 	r.Target.Pods = describePods(t.pods, nil, map[string]bool{t.pod.UID: true})
@@ -91,6 +96,10 @@ func (t *loadTest) describeRequest() report.Request {
 	r := report.Request{
 		Protocol: "HTTP", Encoding: t.options.Encoding, BatchSize: t.spec.BatchSize(), SizeBytes: t.spec.BytesPerRequest(),
 		Data: t.options.InputData, Seed: t.options.Seed, Assumed: t.spec.Notes(),
+		Parameters: t.options.request.Parameters, Validated: t.options.CheckAnswers,
+	}
+	if t.spec.Sequential() && t.options.request.Data != triton.DataFile {
+		r.SequenceLength, r.SequenceLengthVariationRatio = cmp.Or(t.options.SequenceLength, triton.DefaultSequenceLength), t.options.request.SequenceLengthVariation
 	}
 	switch {
 	case t.options.Protocol == "grpc":

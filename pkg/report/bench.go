@@ -73,6 +73,15 @@ type Request struct {
 	Seed      uint64   `json:"seed"`
 	Inputs    []Tensor `json:"inputs"`
 	Assumed   []string `json:"assumed,omitempty"`
+	// Parameters that the user gave each request.
+	Parameters map[string]any `json:"parameters,omitempty"`
+	// Validated tells that answers were compared with the input data file's
+	// validation_data.
+	Validated bool `json:"validated,omitempty"`
+	// SequenceLength is the mean requests of a sequence, 0 where there are none
+	// or the input data file has them.
+	SequenceLength               int     `json:"sequence_length_mean,omitempty"`
+	SequenceLengthVariationRatio float64 `json:"sequence_length_variation_ratio,omitempty"`
 }
 
 // Tensor is one input tensor; Shape includes the batch dimension.
@@ -88,6 +97,7 @@ type Load struct {
 	Concurrency          int     `json:"concurrency,omitempty"`
 	RequestRatePerSecond float64 `json:"request_rate_per_second,omitempty"`
 	Arrival              string  `json:"arrival,omitempty"`
+	IntervalsFile        string  `json:"intervals_file,omitempty"`
 	MaxInFlight          int     `json:"max_in_flight,omitempty"`
 	DurationSeconds      float64 `json:"duration_seconds,omitempty"`
 	Requests             uint64  `json:"requests,omitempty"`
