@@ -116,6 +116,10 @@ built from the model's own metadata and configuration. In a closed loop
 in an open loop (--rate) requests start on a fixed schedule and their latency
 counts from that schedule, so that a stalled server can't hide.
 
+Decoupled models are loaded over gRPC streams, and language models also by
+--endpoint generate-stream: then the report has the time to the first response,
+the gaps between responses, and tokens per second.
+
 The test is marked in Grafana and the GPU figures are read from Prometheus when
 the cluster has them. Without them the test runs all the same, samples the
 pods' own metrics, and says what is missing.
@@ -130,7 +134,13 @@ Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 
   # exactly 1000 requests of batch 4, variable dimensions set, result as JSON
   kubectl triton bench bert --requests 1000 --batch-size 4 -o json \
-    --shape input_ids:128 --shape attention_mask:128`,
+    --shape input_ids:128 --shape attention_mask:128
+
+  # a language model: time to the first token, gaps, tokens per second
+  kubectl triton bench llama --endpoint generate-stream
+
+  # a stateful model, in sequences of 10 ± 2 requests
+  kubectl triton bench tally --sequence-length 10 --sequence-length-variation 20%`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.Complete(cmd, args); err != nil {
