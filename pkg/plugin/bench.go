@@ -163,7 +163,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.Service, "service", o.Service, "Service of the Triton (default triton-infer, else the only one found)")
 	f.StringVar(&o.Port, "port", o.Port, "HTTP port of the Service, by name or number (default the one named http or numbered 8000)")
 	f.StringVar(&o.Protocol, "protocol", o.Protocol, "protocol of the requests: http or grpc")
-	f.StringVar(&o.Endpoint, "endpoint", o.Endpoint, "endpoint of the requests: infer, or for language models over HTTP generate or generate-stream")
+	f.StringVar(&o.Endpoint, "endpoint", o.Endpoint, "endpoint of the requests: infer, generate or generate-stream (the last two over HTTP, for language models)")
 	f.BoolVar(&o.Streaming, "streaming", o.Streaming, "send over a gRPC stream (decoupled models always are)")
 	f.StringVar(&o.Encoding, "encoding", o.Encoding, "tensor encoding over HTTP: binary or json")
 	f.StringVar(&o.Transport, "transport", o.Transport, "tunnel through the API server: spdy or websocket")

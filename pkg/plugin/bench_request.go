@@ -42,6 +42,7 @@ func (o *BenchOptions) validateRequest() error {
 	}
 	o.request = triton.RequestOptions{
 		BatchSize: o.BatchSize, Shapes: shapes, Seed: o.Seed, StringLength: o.StringLength, Parameters: parameters, Validate: o.CheckAnswers,
+		Generate:       o.Endpoint != endpointInfer,
 		SequenceLength: o.SequenceLength, SequenceLengthVariation: variation,
 	}
 	switch o.InputData {

@@ -125,6 +125,10 @@ func (b *builder) chooseInputs() error {
 		if in.DataType.Size() < 0 {
 			return b.refuse(in.Name, "", "has the datatype %s, which the inference protocol doesn't have", in.DataType)
 		}
+		if b.opts.Generate && in.Name == streamInput && in.DataType == Bool && !b.given(in.Name) {
+			b.spec.streamSwitch = true
+			continue
+		}
 		if in.Optional && needed && !b.given(in.Name) {
 			left = append(left, in.Name)
 			continue

@@ -31,6 +31,7 @@ func languageModel() *strictModel {
 
 func generateSenderFor(t *testing.T, dial DialFunc, opts GenerateOptions, request RequestOptions) StreamSender {
 	t.Helper()
+	request.Generate = true
 	s, err := NewGenerateSender(dial, build(t, languageModel(), request), opts)
 	if err != nil {
 		t.Fatal(err)

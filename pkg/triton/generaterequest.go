@@ -48,15 +48,12 @@ func (r *generateRequest) build(seq uint64, variant int) []byte {
 		}
 		dst = append(appendJSONString(dst, name), ':')
 	}
-	if r.spec.setsStream() {
+	if r.spec.streamSwitch {
 		member(streamInput)
 		dst = strconv.AppendBool(dst, r.stream)
 	}
 	for i, in := range r.spec.inputs {
 		r.tensor = r.gen.append(r.tensor[:0], i, variant)
-		if in.name == streamInput && r.spec.setsStream() {
-			continue
-		}
 		member(in.name)
 		if n, _ := elements(r.spec.form(variant).shapes[i]); n == 1 {
 			dst, _ = appendJSONElement(dst, r.tensor, in.datatype)
@@ -77,10 +74,4 @@ func (r *generateRequest) build(seq uint64, variant int) []byte {
 	}
 	r.buf = append(dst, '}')
 	return r.buf
-}
-
-// setsStream tells that the endpoint decides on the model's stream input, as no
-// data file does.
-func (s *RequestSpec) setsStream() bool {
-	return s.streamSwitch && (s.file == nil || !s.file.inputs[streamInput])
 }

@@ -39,7 +39,8 @@ type generateSender struct {
 }
 
 // NewGenerateSender returns a sender for Triton's generate extension, which
-// takes text and whatever else is flat as JSON. Streamed, a response is an event
+// takes text and whatever else is flat as JSON. The spec is one built with
+// RequestOptions.Generate. Streamed, a response is an event
 // with text. Errors are *RequestError.
 func NewGenerateSender(dial DialFunc, spec *RequestSpec, opts GenerateOptions) (StreamSender, error) {
 	if err := spec.checkGenerate(); err != nil {

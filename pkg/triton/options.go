@@ -43,6 +43,9 @@ type RequestOptions struct {
 	// Data is where the contents come from; File is the path for DataFile.
 	Data DataMode
 	File string
+	// Generate builds the request for a generate endpoint, which sets a boolean
+	// input named stream itself unless Shapes or the file give it.
+	Generate bool
 	// Validate compares answers with the file's validation_data.
 	Validate bool
 	// Seed of the random data.

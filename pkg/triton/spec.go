@@ -29,7 +29,7 @@ type RequestSpec struct {
 
 	decoupled bool
 	cached    bool
-	// streamSwitch tells that the model has the boolean input streamInput.
+	// streamSwitch tells that the endpoint decides on the input streamInput.
 	streamSwitch bool
 	sequence     *sequencePlan
 	notes        []string
@@ -70,7 +70,6 @@ func BuildRequest(meta ModelMetadata, cfg ModelConfig, opts RequestOptions) (*Re
 		mode:    opts.Data, seed: opts.Seed, stringLength: opts.StringLength,
 		decoupled: cfg.ModelTransactionPolicy.Decoupled, cached: cfg.ResponseCache.Enable,
 	}
-	b.spec.streamSwitch = slices.ContainsFunc(b.inputs, func(in InputConfig) bool { return in.Name == streamInput && in.DataType == Bool })
 	if b.spec.model == "" {
 		b.spec.model = cfg.Name
 	}
