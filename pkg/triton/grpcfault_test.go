@@ -275,6 +275,7 @@ func TestFaultsOnAStreamAreClassed(t *testing.T) {
 type halfBroken struct {
 	strictModel
 	broken string // the id of the request that breaks its stream
+	lose   func() // instead of ending the stream, if set
 }
 
 func (h *halfBroken) ModelStreamInfer(stream grpc.BidiStreamingServer[inferencepb.ModelInferRequest, inferencepb.ModelStreamInferResponse]) error {
@@ -286,6 +287,11 @@ func (h *halfBroken) ModelStreamInfer(stream grpc.BidiStreamingServer[inferencep
 		answer, err := h.inferGRPC(req)
 		if err != nil {
 			return err
+		}
+		if req.GetId() == h.broken && h.lose != nil {
+			h.lose()
+			<-stream.Context().Done()
+			return nil
 		}
 		if req.GetId() == h.broken {
 			_ = stream.Send(&inferencepb.ModelStreamInferResponse{InferResponse: answer})
@@ -304,16 +310,7 @@ func TestABrokenStreamFailsItsOwnRequestOnly(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("streams", func(t *testing.T) {
 		h := &halfBroken{strictModel: strictModel{cfg: smallModel().cfg}, broken: "13"}
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := grpc.NewServer()
-		inferencepb.RegisterGRPCInferenceServiceServer(server, h)
-		done := make(chan struct{})
-		go func() { defer close(done); _ = server.Serve(listener) }()
-		t.Cleanup(func() { server.Stop(); <-done })
-		cc := connect(t, dialTo(listener.Addr().String()))
+		cc := connect(t, h.serve(t))
 		spec := build(t, smallModel(), RequestOptions{})
 		var mu sync.Mutex
 		failed := map[uint64]string{}
@@ -341,6 +338,72 @@ func TestABrokenStreamFailsItsOwnRequestOnly(t *testing.T) {
 		wg.Wait()
 		if len(failed) != 1 || failed[13] != "grpc RESOURCE_EXHAUSTED" || arrivals != 40 {
 			t.Errorf("failed %v, %d responses", failed, arrivals)
+		}
+	})
+}
+
+func (h *halfBroken) serve(t *testing.T) DialFunc {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	inferencepb.RegisterGRPCInferenceServiceServer(server, h)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Stop(); <-done })
+	return dialTo(listener.Addr().String())
+}
+
+// TestALostConnectionFailsWhatIsOnIt: of three senders, two share a connection
+// that is cut under the request of one of them. The other, which had no request
+// on it, goes on with a new stream, and so does the first.
+func TestALostConnectionFailsWhatIsOnIt(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("connections", func(t *testing.T) {
+		h := &halfBroken{strictModel: strictModel{cfg: smallModel().cfg}, broken: "3"}
+		dial := h.serve(t)
+		var mu sync.Mutex
+		var shared net.Conn
+		h.lose = func() { mu.Lock(); defer mu.Unlock(); _ = shared.Close() }
+		cut := connect(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			mu.Lock()
+			defer mu.Unlock()
+			shared = conn
+			return conn, err
+		})
+		spec := build(t, smallModel(), RequestOptions{})
+		var senders []*grpcSender
+		for _, cc := range []*grpc.ClientConn{cut, cut, connect(t, dial)} {
+			s, err := NewGRPCSender(cc, spec, GRPCOptions{Stream: true, Timeout: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			senders = append(senders, s.(*grpcSender))
+		}
+		send := func(sender int, seq uint64) string {
+			_, err := senders[sender].Send(t.Context(), seq)
+			return classOf(err)
+		}
+		for i := range senders {
+			if class := send(i, uint64(i)); class != "" {
+				t.Fatalf("sender %d: %s", i, class)
+			}
+		}
+		idle := senders[1].stream.call
+		if class := send(0, 3); class != ClassConnectionLost {
+			t.Errorf("the request on the connection: class %q", class)
+		}
+		if answer, err := idle.Recv(); err == nil {
+			t.Errorf("the idle stream brought %v", answer)
+		}
+		for i := range senders {
+			if class := send(i, uint64(4+i)); class != "" {
+				t.Errorf("sender %d afterwards: %s", i, class)
+			}
 		}
 	})
 }

@@ -15,6 +15,9 @@ import (
 type grpcStream struct {
 	call   grpc.BidiStreamingClient[inferencepb.ModelInferRequest, inferencepb.ModelStreamInferResponse]
 	cancel context.CancelFunc
+	// answered tells that a response came, so that the headers say nothing of
+	// where a later end of the stream comes from.
+	answered bool
 }
 
 // classStreamError is an error within a stream, which has no code of its own:
@@ -36,26 +39,12 @@ func (s *grpcSender) streamed(ctx context.Context, arrived func(int)) (Reply, er
 }
 
 func (s *grpcSender) exchangeOnStream(ctx context.Context, arrived func(int)) (Reply, error) {
-	if s.stream == nil {
-		// The stream serves later requests too, so that only an interrupted
-		// request ends it, not the end of each one's context.
-		streamContext, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		stop := context.AfterFunc(ctx, cancel)
-		call, err := s.client.ModelStreamInfer(streamContext)
-		stop()
-		if err != nil {
-			cancel()
-			return Reply{}, grpcError(ctx, err, false)
-		}
-		s.stream = &grpcStream{call: call, cancel: cancel}
+	stop, err := s.sendOnStream(ctx)
+	if err != nil {
+		return Reply{}, err
 	}
-	stop := context.AfterFunc(ctx, s.stream.cancel)
 	defer stop()
 	call := s.stream.call
-	// After io.EOF from Send, Recv has the reason.
-	if err := call.Send(s.message); err != nil && !errors.Is(err, io.EOF) {
-		return Reply{}, grpcError(ctx, err, false)
-	}
 	var reply Reply
 	for {
 		answer, err := call.Recv()
@@ -64,8 +53,9 @@ func (s *grpcSender) exchangeOnStream(ctx context.Context, arrived func(int)) (R
 		}
 		if err != nil {
 			header, _ := call.Header()
-			return Reply{}, grpcError(ctx, err, len(header)+len(call.Trailer()) > 0)
+			return Reply{}, grpcError(ctx, err, len(call.Trailer()) > 0 || !s.stream.answered && len(header) > 0)
 		}
+		s.stream.answered = true
 		reply.Bytes += proto.Size(answer)
 		final, err := s.checkStreamed(answer)
 		if err != nil {
@@ -80,6 +70,46 @@ func (s *grpcSender) exchangeOnStream(ctx context.Context, arrived func(int)) (R
 			return reply, nil
 		}
 	}
+}
+
+// sendOnStream sends the request on the sender's stream, on a new one if there
+// is none or it ended while it had no request. Until stop is called, the end of
+// ctx ends the stream.
+func (s *grpcSender) sendOnStream(ctx context.Context) (stop func() bool, err error) {
+	used := s.stream != nil
+	if !used {
+		if err := s.openStream(ctx); err != nil {
+			return nil, err
+		}
+	}
+	stop = context.AfterFunc(ctx, s.stream.cancel)
+	err = s.stream.call.Send(s.message)
+	switch {
+	case errors.Is(err, io.EOF) && used && ctx.Err() == nil:
+		// The stream was over before: nothing of the request left for the server.
+		stop()
+		s.closeStream()
+		return s.sendOnStream(ctx)
+	case err != nil && !errors.Is(err, io.EOF):
+		stop()
+		return nil, grpcError(ctx, err, false)
+	}
+	return stop, nil // after io.EOF, Recv has the reason
+}
+
+// openStream opens a stream that serves later requests too, so that only an
+// interrupted request ends it, not the end of each one's context.
+func (s *grpcSender) openStream(ctx context.Context) error {
+	streamContext, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	call, err := s.client.ModelStreamInfer(streamContext)
+	stop()
+	if err != nil {
+		cancel()
+		return grpcError(ctx, err, false)
+	}
+	s.stream = &grpcStream{call: call, cancel: cancel}
+	return nil
 }
 
 // checkStreamed validates one response; the final one may be empty.
