@@ -90,7 +90,7 @@ func TestErrorsWithinStreams(t *testing.T) {
 	} {
 		hc := tritonControl(t)
 		fetch(t, hc, http.MethodDelete, "http://sim/requests", "")
-		r := benchJSON(t, 3, append(args, "stutter", "--input-data", dataFile(t, prompts), "--concurrency", "4", "--requests", "200", "--warmup", "0")...)
+		r := benchJSON(t, 3, append(args, "lapsing", "--input-data", dataFile(t, prompts), "--concurrency", "4", "--requests", "200", "--warmup", "0")...)
 		failed := uint64(0)
 		for _, l := range simulatorLog(t, hc, r) {
 			if l.Status != "OK" {
