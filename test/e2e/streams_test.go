@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"encoding/csv"
 	"math"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -133,5 +136,35 @@ func TestValidation(t *testing.T) {
 			!strings.Contains(r.Client.Errors[0].First, "OUTPUT0") || !strings.Contains(r.Client.Errors[0].First, "7.5") {
 			t.Errorf("%v: %d ok, %d failed: %+v", args, r.Client.Succeeded, r.Client.Failed, r.Client.Errors)
 		}
+	}
+}
+
+// TestPerfAnalyzerFiles: request intervals are read, and the result comes under
+// perf_analyzer's columns.
+func TestPerfAnalyzerFiles(t *testing.T) {
+	gaps := filepath.Join(t.TempDir(), "gaps.txt")
+	if err := os.WriteFile(gaps, []byte("20000\n0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"mixed", "--request-intervals", gaps, "--requests", "100", "--warmup", "0"}
+	r := benchJSON(t, 0, args...)
+	// Requests come in pairs every 20 ms: the last is due after 49 gaps.
+	if r.Client.Succeeded != 100 || r.Load.Arrival != "intervals" || r.Load.IntervalsFile != gaps || r.Load.RequestRatePerSecond != 100 || r.Client.ElapsedSeconds < 0.98 {
+		t.Errorf("%d ok in %v s, load %+v", r.Client.Succeeded, r.Client.ElapsedSeconds, r.Load)
+	}
+	o := plugin(t, append([]string{"bench", "-o", "perf-analyzer-csv"}, args...)...)
+	rows, err := csv.NewReader(strings.NewReader(o.stdout)).ReadAll()
+	if o.code != 0 || err != nil || len(rows) != 2 || rows[0][0] != "Request Rate" || rows[1][0] != "100" || len(rows[0]) != 20 {
+		t.Fatalf("exit code %d, %v: %q", o.code, err, o.stdout)
+	}
+	column := func(name string) float64 {
+		v, err := strconv.ParseFloat(rows[1][slices.Index(rows[0], name)], 64)
+		if err != nil {
+			t.Error(err)
+		}
+		return v
+	}
+	if p50 := column("p50 latency"); column("Server Compute Infer") <= 0 || p50 < 1000 || column("p99 latency") < p50 || column("Inferences/Second") <= 0 {
+		t.Errorf("the row is %q", rows[1])
 	}
 }
