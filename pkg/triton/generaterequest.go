@@ -41,7 +41,8 @@ type generateRequest struct {
 
 func (r *generateRequest) build(seq uint64, variant int) []byte {
 	r.gen.start(seq)
-	dst := append(r.buf[:0], '{')
+	dst := r.buf[:0]
+	dst = append(dst, '{')
 	member := func(name string) {
 		if len(dst) > 1 {
 			dst = append(dst, ',')
@@ -72,6 +73,7 @@ func (r *generateRequest) build(seq uint64, variant int) []byte {
 		}
 		dst = append(dst, '}')
 	}
-	r.buf = append(dst, '}')
+	dst = append(dst, '}')
+	r.buf = dst
 	return r.buf
 }
