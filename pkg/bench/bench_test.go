@@ -45,7 +45,7 @@ func BenchmarkRecord(b *testing.B) {
 	r := newRecorder(true, 0)
 	b.ReportAllocs()
 	for i := range b.N {
-		r.complete(timing{due: 0, sent: 50, end: int64(i)&0xfffff + 100}, 1)
+		r.complete(timing{due: 0, sent: 50, end: int64(i)&0xfffff + 100}, 1, nil)
 	}
 }
 
@@ -55,7 +55,7 @@ func BenchmarkTake(b *testing.B) {
 	b.ReportAllocs()
 	for range b.N {
 		for i := range int64(100) {
-			r.complete(timing{due: 0, sent: 60_000, end: 500_000 + i*20_000}, 1)
+			r.complete(timing{due: 0, sent: 60_000, end: 500_000 + i*20_000}, 1, nil)
 		}
 		r.take(second)
 		total.merge(second)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -16,6 +17,8 @@ const (
 	// Poisson draws independent exponential gaps of mean 1/rate, as many
 	// unrelated users would produce.
 	Poisson Arrival = "poisson"
+	// Intervals takes the gaps from Load.Intervals, round and round.
+	Intervals Arrival = "intervals"
 )
 
 const (
@@ -41,6 +44,10 @@ type Load struct {
 	Arrival Arrival
 	// Pacing waits for the due times; the zero value is Precise.
 	Pacing Pacing
+	// Intervals are the times from one request to the next for that Arrival; the
+	// first request is due at the start. RatePerSecond is their mean rate then,
+	// see IntervalRate.
+	Intervals []time.Duration
 	// MaxInFlight bounds the requests in flight of an open loop. When it is
 	// reached, requests start late. 0 means DefaultMaxInFlight.
 	MaxInFlight int
@@ -84,16 +91,33 @@ func (l Load) Validate() error {
 		return fmt.Errorf("the timeout is %s; it must be between 0 (none) and %s", l.Timeout, maxDuration)
 	case l.MaxInFlight < 0:
 		return fmt.Errorf("at most %d requests in flight is impossible; it must be above 0, or 0 for %d", l.MaxInFlight, DefaultMaxInFlight)
-	case l.Arrival != "" && l.Arrival != Constant && l.Arrival != Poisson:
-		return fmt.Errorf("the arrival is %q; it must be %q or %q", l.Arrival, Constant, Poisson)
 	case l.Pacing != "" && l.Pacing != Precise && l.Pacing != Coalesced && l.Pacing != Spin:
 		return fmt.Errorf("the pacing is %q; it must be %q, %q or %q", l.Pacing, Precise, Coalesced, Spin)
+	case l.Arrival != "" && l.Arrival != Constant && l.Arrival != Poisson && l.Arrival != Intervals:
+		return fmt.Errorf("the arrival is %q; it must be %q, %q or %q", l.Arrival, Constant, Poisson, Intervals)
+	case (l.Arrival == Intervals) != (len(l.Intervals) > 0):
+		return fmt.Errorf("%d intervals are given for arrival %q; they belong to %q", len(l.Intervals), l.Arrival, Intervals)
+	case slices.ContainsFunc(l.Intervals, func(d time.Duration) bool { return d < 0 || d > maxDuration }):
+		return fmt.Errorf("an interval is outside of 0 to %s", maxDuration)
 	case l.Open() && l.RatePerSecond > 1e9:
 		return fmt.Errorf("the rate is %v requests per second; due times are whole nanoseconds, so at most 1e9", l.RatePerSecond)
 	case l.Open() && l.Requests > 0 && l.Duration == 0 && float64(l.Requests)/l.RatePerSecond > maxDuration.Seconds():
 		return fmt.Errorf("%d requests at %v per second would take more than %s; ask for fewer, or faster", l.Requests, l.RatePerSecond, maxDuration)
 	}
 	return nil
+}
+
+// IntervalRate is the mean rate of requests at the given intervals, 0 if they
+// take no time.
+func IntervalRate(intervals []time.Duration) (perSecond float64) {
+	var sum float64
+	for _, d := range intervals {
+		sum += d.Seconds()
+	}
+	if sum <= 0 {
+		return 0
+	}
+	return float64(len(intervals)) / sum
 }
 
 func (l Load) withDefaults() Load {

@@ -29,6 +29,10 @@ func TestValidate(t *testing.T) {
 		{"in flight", Load{RatePerSecond: 1, Requests: 1, MaxInFlight: -1}, "in flight"},
 		{"pacing", Load{RatePerSecond: 1, Requests: 1, Pacing: "lazy"}, `pacing is "lazy"`},
 		{"arrival", Load{RatePerSecond: 1, Requests: 1, Arrival: "uniform"}, `arrival is "uniform"`},
+		{"intervals", Load{RatePerSecond: 1, Requests: 1, Arrival: Intervals, Intervals: []time.Duration{0, time.Second}}, ""},
+		{"no intervals", Load{RatePerSecond: 1, Requests: 1, Arrival: Intervals}, "0 intervals"},
+		{"stray intervals", Load{RatePerSecond: 1, Requests: 1, Intervals: []time.Duration{1}}, "1 intervals"},
+		{"negative interval", Load{RatePerSecond: 1, Requests: 1, Arrival: Intervals, Intervals: []time.Duration{-1}}, "outside"},
 		{"centuries", Load{RatePerSecond: 1, Requests: math.MaxUint64}, "would take more than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -14,6 +14,7 @@ type tally struct {
 	// closed loop, where they are the same and nothing.
 	response, service, sendLag, failedResponse histogram
 	errors                                     errorTable
+	stream                                     streamTally
 	// lastEnd is when the last request ended, on the run's clock.
 	lastEnd int64
 	paused  time.Duration
@@ -31,6 +32,7 @@ func (t *tally) merge(from *tally) {
 	t.service.merge(&from.service)
 	t.sendLag.merge(&from.sendLag)
 	t.failedResponse.merge(&from.failedResponse)
+	t.stream.merge(&from.stream)
 	if len(from.errors) > 0 {
 		if t.errors == nil {
 			t.errors = errorTable{}
@@ -46,7 +48,8 @@ func (t *tally) reset() {
 	t.service.reset()
 	t.sendLag.reset()
 	t.failedResponse.reset()
-	*t = tally{response: t.response, service: t.service, sendLag: t.sendLag, failedResponse: t.failedResponse}
+	t.stream.reset()
+	*t = tally{response: t.response, service: t.service, sendLag: t.sendLag, failedResponse: t.failedResponse, stream: t.stream}
 }
 
 // timing is when one request was due, sent and ended, on the run's clock. In a
@@ -72,7 +75,9 @@ func newRecorder(open bool, origin int64) *recorder {
 	return &recorder{open: open, origin: origin, current: &tally{}, spare: &tally{}}
 }
 
-func (r *recorder) complete(t timing, inferences int) {
+// complete records a request that succeeded; streamed is nil unless its
+// Requester is a Streamer.
+func (r *recorder) complete(t timing, inferences int, streamed *responses) {
 	r.mu.Lock()
 	c := r.current
 	c.completed++
@@ -81,6 +86,9 @@ func (r *recorder) complete(t timing, inferences int) {
 	if r.open {
 		c.service.record(t.end - t.sent)
 		c.sendLag.record(t.sent - t.due)
+	}
+	if streamed != nil {
+		c.stream.record(t.due, streamed)
 	}
 	c.lastEnd = max(c.lastEnd, t.end)
 	r.mu.Unlock()

@@ -51,6 +51,9 @@ type Result struct {
 	SendLag Latency
 	// FailedResponse is Response of the failed requests.
 	FailedResponse Latency
+	// Stream is what the responses of streaming requests add up to, nil if none
+	// completed.
+	Stream *Stream
 	// Errors of the failed requests by class, the most frequent first.
 	Errors []ErrorCount
 	// Series is in time order without gaps.

@@ -249,6 +249,7 @@ func (r *run) result(interrupted bool) *Result {
 		Inferences: t.inferences, Paused: t.paused,
 		Response: Latency{t.response}, Service: Latency{t.service}, SendLag: Latency{t.sendLag},
 		FailedResponse: Latency{t.failedResponse},
+		Stream:         t.stream.result(),
 		Errors:         t.errors.sorted(), Series: r.series.all(),
 	}
 	if !r.load.Open() {

@@ -14,14 +14,15 @@ type schedule struct {
 	issued   uint64
 	next     int64
 
-	random *rand.Rand // nil: constant
+	intervals []time.Duration
+	random    *rand.Rand // nil: constant, or by intervals
 	// fraction is the part of a nanosecond that next does not hold, so that
 	// random gaps add up without rounding.
 	fraction float64
 }
 
 func newSchedule(l Load) *schedule {
-	s := &schedule{rate: l.RatePerSecond, requests: l.Requests, duration: int64(l.Duration)}
+	s := &schedule{rate: l.RatePerSecond, requests: l.Requests, duration: int64(l.Duration), intervals: l.Intervals}
 	if l.Arrival == Poisson {
 		s.random = rand.New(rand.NewPCG(l.Seed, 0x6b756265))
 		s.advance()
@@ -44,6 +45,10 @@ func (s *schedule) pop() {
 }
 
 func (s *schedule) advance() {
+	if n := uint64(len(s.intervals)); n > 0 {
+		s.add(int64(s.intervals[(s.issued-1)%n]))
+		return
+	}
 	if s.random == nil {
 		// From the request's number each time: nothing accumulates, and the
 		// error stays below a nanosecond for as long as an int64 lasts.
@@ -53,12 +58,11 @@ func (s *schedule) advance() {
 	gap := s.random.ExpFloat64()*1e9/s.rate + s.fraction
 	whole := math.Floor(gap)
 	s.fraction = gap - whole
-	if whole > float64(math.MaxInt64-s.next) {
-		s.next = math.MaxInt64
-		return
-	}
-	s.next += int64(whole)
+	s.add(int64(min(whole, math.MaxInt64/2)))
 }
+
+// add moves the next due time, at most to the end of time.
+func (s *schedule) add(gap int64) { s.next += min(gap, math.MaxInt64-s.next) }
 
 // skipUntil takes every request due before t and returns how many there were.
 func (s *schedule) skipUntil(t int64) uint64 {

@@ -98,3 +98,33 @@ func TestPoissonIsRepeatable(t *testing.T) {
 		t.Error("the seed does not decide the arrivals")
 	}
 }
+
+// TestIntervalsArePlayedRoundAndRound: due times are the sums of the intervals,
+// exactly, however long the run.
+func TestIntervalsArePlayedRoundAndRound(t *testing.T) {
+	intervals := []time.Duration{10 * time.Millisecond, 0, 25 * time.Microsecond}
+	s := newSchedule(Load{RatePerSecond: IntervalRate(intervals), Arrival: Intervals, Intervals: intervals, Duration: time.Hour})
+	want := int64(0)
+	n := 0
+	for ; ; n++ {
+		due, ok := s.peek()
+		if !ok {
+			break
+		}
+		if due != want {
+			t.Fatalf("request %d is due at %d ns, want %d", n, due, want)
+		}
+		want += int64(intervals[n%3])
+		s.pop()
+	}
+	// A round of three takes 10.025 ms.
+	if rounds := int(time.Hour / (10025 * time.Microsecond)); n < 3*rounds || n > 3*(rounds+1) {
+		t.Errorf("%d requests in an hour", n)
+	}
+	if rate := IntervalRate(intervals); math.Abs(rate-3/0.010025) > 1e-9 {
+		t.Errorf("rate %v", rate)
+	}
+	if IntervalRate(nil) != 0 || IntervalRate([]time.Duration{0}) != 0 {
+		t.Error("no time has a rate")
+	}
+}

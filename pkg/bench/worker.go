@@ -21,6 +21,11 @@ type worker struct {
 	recorder *recorder
 	ctx      atomic.Pointer[requestContext]
 
+	// responses of the request in flight and their arrived method, if the
+	// Requester is a Streamer.
+	responses *responses
+	arrived   func(tokens int)
+
 	// unreachable counts failures without an answer in a row.
 	unreachable int
 	// due and sent of the request in flight, for who abandons it.
@@ -45,11 +50,12 @@ func (w *worker) request(seq uint64, due, start int64) bool {
 	ctx.begin(deadlineOf(start, r.load.Timeout))
 
 	inferences, err := 0, error(nil)
+	var streamed *responses
 	if w.slot.requester == nil {
 		start, err = w.connect(ctx, start)
 	}
 	if err == nil {
-		inferences, err = w.slot.requester.Do(ctx, seq)
+		inferences, streamed, err = w.do(ctx, seq)
 	}
 	t := timing{due: due, sent: start, end: r.clock.now()}
 
@@ -68,7 +74,7 @@ func (w *worker) request(seq uint64, due, start int64) bool {
 		t.due = t.sent
 	}
 	w.lastEnd = t.end
-	w.record(t, state, inferences, err)
+	w.record(t, state, inferences, streamed, err)
 	return true
 }
 
@@ -97,7 +103,7 @@ func (w *worker) connect(ctx *requestContext, start int64) (sent int64, err erro
 	return sent, nil
 }
 
-func (w *worker) record(t timing, state int64, inferences int, err error) {
+func (w *worker) record(t timing, state int64, inferences int, streamed *responses, err error) {
 	timeout := w.run.load.Timeout
 	took := time.Duration(t.end - t.sent)
 	switch {
@@ -115,7 +121,7 @@ func (w *worker) record(t timing, state int64, inferences int, err error) {
 		w.recorder.fail(t, class, err.Error)
 	default:
 		w.unreachable = 0
-		w.recorder.complete(t, inferences)
+		w.recorder.complete(t, inferences, streamed)
 	}
 }
 

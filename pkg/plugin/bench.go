@@ -29,6 +29,8 @@ type BenchOptions struct {
 	Service      string
 	Port         string
 	Protocol     string
+	Endpoint     string
+	Streaming    bool
 	Encoding     string
 	Transport    string
 
@@ -36,6 +38,7 @@ type BenchOptions struct {
 	Rate        float64
 	Arrival     string
 	Pacing      string
+	Intervals   string
 	MaxInFlight int
 	Duration    time.Duration
 	Requests    uint64
@@ -45,8 +48,13 @@ type BenchOptions struct {
 	BatchSize    int
 	Shapes       []string
 	InputData    string
+	CheckAnswers bool
 	StringLength int
 	Seed         uint64
+	Parameters   []string
+
+	SequenceLength          int
+	SequenceLengthVariation string
 
 	StackNamespace   string
 	PrometheusURL    string
@@ -59,31 +67,37 @@ type BenchOptions struct {
 	MaxErrorRate string
 	Output       string
 
-	namespace    string
-	load         bench.Load
-	request      triton.RequestOptions
-	maxErrorRate float64
-	transport    portforward.Transport
+	namespace string
+	// protocolChosen tells that the user named one, which is not replaced then.
+	protocolChosen bool
+	load           bench.Load
+	request        triton.RequestOptions
+	maxErrorRate   float64
+	transport      portforward.Transport
 }
 
 // NewBenchOptions returns the defaults.
 func NewBenchOptions(streams genericiooptions.IOStreams) *BenchOptions {
 	return &BenchOptions{
-		IOStreams:      streams,
-		Config:         genericclioptions.NewConfigFlags(true),
-		Protocol:       "http",
-		Encoding:       "binary",
-		Transport:      string(portforward.TransportSPDY),
-		Concurrency:    8,
-		Arrival:        string(bench.Constant),
-		Pacing:         string(bench.Precise),
-		MaxInFlight:    1024,
-		Duration:       30 * time.Second,
-		Warmup:         2 * time.Second,
-		Timeout:        30 * time.Second,
-		InputData:      "random",
-		StringLength:   16,
-		Seed:           1,
+		IOStreams:    streams,
+		Config:       genericclioptions.NewConfigFlags(true),
+		Protocol:     "http",
+		Endpoint:     endpointInfer,
+		Encoding:     "binary",
+		Transport:    string(portforward.TransportSPDY),
+		Concurrency:  8,
+		Arrival:      string(bench.Constant),
+		Pacing:       string(bench.Precise),
+		MaxInFlight:  1024,
+		Duration:     30 * time.Second,
+		Warmup:       2 * time.Second,
+		Timeout:      30 * time.Second,
+		InputData:    "random",
+		StringLength: 16,
+		Seed:         1,
+
+		SequenceLengthVariation: "0%",
+
 		StackNamespace: defaultStackNamespace,
 		MaxErrorRate:   "1%",
 		Output:         "text",
@@ -104,6 +118,10 @@ built from the model's own metadata and configuration. In a closed loop
 in an open loop (--rate) requests start on a fixed schedule and their latency
 counts from that schedule, so that a stalled server can't hide.
 
+Decoupled models are loaded over gRPC streams, and language models also by
+--endpoint generate-stream: then the report has the time to the first response,
+the gaps between responses, and tokens per second.
+
 The test is marked in Grafana and the GPU figures are read from Prometheus when
 the cluster has them. Without them the test runs all the same, samples the
 pods' own metrics, and says what is missing.
@@ -118,7 +136,13 @@ Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 
   # exactly 1000 requests of batch 4, variable dimensions set, result as JSON
   kubectl triton bench bert --requests 1000 --batch-size 4 -o json \
-    --shape input_ids:128 --shape attention_mask:128`,
+    --shape input_ids:128 --shape attention_mask:128
+
+  # a language model: time to the first token, gaps, tokens per second
+  kubectl triton bench llama --endpoint generate-stream
+
+  # a stateful model, in sequences of 10 ± 2 requests
+  kubectl triton bench tally --sequence-length 10 --sequence-length-variation 20%`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.Complete(cmd, args); err != nil {
@@ -141,6 +165,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.Service, "service", o.Service, "Service of the Triton (default triton-infer, else the only one found)")
 	f.StringVar(&o.Port, "port", o.Port, "HTTP port of the Service, by name or number (default the one named http or numbered 8000)")
 	f.StringVar(&o.Protocol, "protocol", o.Protocol, "protocol of the requests: http or grpc")
+	f.StringVar(&o.Endpoint, "endpoint", o.Endpoint, "endpoint of the requests: infer, generate or generate-stream (the last two over HTTP, for language models)")
+	f.BoolVar(&o.Streaming, "streaming", o.Streaming, "send over a gRPC stream (decoupled models always are)")
 	f.StringVar(&o.Encoding, "encoding", o.Encoding, "tensor encoding over HTTP: binary or json")
 	f.StringVar(&o.Transport, "transport", o.Transport, "tunnel through the API server: spdy or websocket")
 
@@ -148,6 +174,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.Float64Var(&o.Rate, "rate", o.Rate, "requests per second, open loop (instead of --concurrency)")
 	f.StringVar(&o.Arrival, "arrival", o.Arrival, "intervals of the open loop: constant or poisson")
 	f.StringVar(&o.Pacing, "pacing", o.Pacing, "waiting of the open loop: precise, coalesced or spin")
+	f.StringVar(&o.Intervals, "request-intervals", o.Intervals, "file with the times between requests in µs, one a line, played round and round; open loop (instead of --rate)")
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "most requests in flight, open loop")
 	f.DurationVarP(&o.Duration, "duration", "d", o.Duration, "how long to load; with --requests, the longest")
 	f.Uint64Var(&o.Requests, "requests", o.Requests, "stop after this many requests")
@@ -157,7 +184,11 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVarP(&o.BatchSize, "batch-size", "b", o.BatchSize, "batch size of each request (default 1 for a model that batches)")
 	f.StringArrayVar(&o.Shapes, "shape", o.Shapes, "shape of an input without the batch dimension, as NAME:d,d,…; repeat for more inputs")
 	f.StringVar(&o.InputData, "input-data", o.InputData, "random, zero, or a JSON file in perf_analyzer's format")
+	f.BoolVar(&o.CheckAnswers, "validate", o.CheckAnswers, "compare the answers with validation_data of the --input-data file; a different one is an error")
 	f.IntVar(&o.StringLength, "string-length", o.StringLength, "bytes of a random BYTES element")
+	f.StringArrayVar(&o.Parameters, "request-parameter", o.Parameters, "parameter of each request, as NAME:VALUE:TYPE with the type bool, int, double or string; repeat for more")
+	f.IntVar(&o.SequenceLength, "sequence-length", o.SequenceLength, "mean requests of a sequence, for a stateful model (default 20, or the streams of --input-data)")
+	f.StringVar(&o.SequenceLengthVariation, "sequence-length-variation", o.SequenceLengthVariation, "how much a sequence's length differs from the mean at most, as 20% or 0.2")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the random data and of poisson arrivals")
 
 	f.StringVar(&o.StackNamespace, "stack-namespace", o.StackNamespace, "namespace of Prometheus and Grafana")
@@ -169,7 +200,7 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.Tags, "tag", o.Tags, "further tags of the Grafana annotation")
 
 	f.StringVar(&o.MaxErrorRate, "max-error-rate", o.MaxErrorRate, "share of failed requests above which the exit code is 3, as 1% or 0.01")
-	f.StringVarP(&o.Output, "output", "o", o.Output, "text, json or yaml")
+	f.StringVarP(&o.Output, "output", "o", o.Output, "text, json, yaml or perf-analyzer-csv")
 	o.Config.AddFlags(f)
 }
 
@@ -182,6 +213,10 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 		o.Model = args[0]
 	}
 	o.namespace = *o.Config.Namespace
+	o.protocolChosen = cmd.Flags().Changed("protocol")
+	if o.Streaming && !o.protocolChosen {
+		o.Protocol = "grpc"
+	}
 	if cmd.Flags().Changed("rate") {
 		if cmd.Flags().Changed("concurrency") {
 			return usageErrorf("--rate (open loop) and --concurrency (closed loop) exclude each other; choose one")
@@ -190,17 +225,29 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 			return usageErrorf("--rate is %v requests per second; it must be above 0", o.Rate)
 		}
 	}
+	if o.Intervals != "" && (cmd.Flags().Changed("rate") || cmd.Flags().Changed("concurrency") || cmd.Flags().Changed("arrival")) {
+		return usageErrorf("--request-intervals is an arrival of its own; leave --rate, --concurrency and --arrival out")
+	}
 	o.load = bench.Load{
 		Duration: o.Duration,
 		Requests: o.Requests,
 		Timeout:  o.Timeout,
 		Seed:     o.Seed,
 	}
-	if o.Rate > 0 {
+	if o.Intervals != "" {
+		intervals, err := readIntervals(o.Intervals)
+		if err != nil {
+			return err
+		}
+		o.load.Arrival, o.load.Intervals = bench.Intervals, intervals
+		o.load.RatePerSecond, o.load.MaxInFlight = bench.IntervalRate(intervals), o.MaxInFlight
+	} else if o.Rate > 0 {
 		o.load.RatePerSecond, o.load.Arrival, o.load.MaxInFlight = o.Rate, bench.Arrival(o.Arrival), o.MaxInFlight
-		o.load.Pacing = bench.Pacing(o.Pacing)
 	} else {
 		o.load.Concurrency = o.Concurrency
+	}
+	if o.load.RatePerSecond > 0 {
+		o.load.Pacing = bench.Pacing(o.Pacing)
 	}
 	if o.Requests > 0 && !cmd.Flags().Changed("duration") {
 		o.load.Duration = 0
@@ -215,11 +262,12 @@ func (o *BenchOptions) Validate() error {
 		allowed     []string
 	}{
 		{"--protocol", o.Protocol, []string{"http", "grpc"}},
+		{"--endpoint", o.Endpoint, []string{endpointInfer, endpointGenerate, endpointGenerateStream}},
 		{"--encoding", o.Encoding, []string{"binary", "json"}},
 		{"--transport", o.Transport, []string{string(portforward.TransportSPDY), string(portforward.TransportWebSocket)}},
 		{"--arrival", o.Arrival, []string{string(bench.Constant), string(bench.Poisson)}},
 		{"--pacing", o.Pacing, []string{string(bench.Precise), string(bench.Coalesced), string(bench.Spin)}},
-		{"--output", o.Output, []string{"text", "json", "yaml"}},
+		{"--output", o.Output, []string{"text", "json", "yaml", "perf-analyzer-csv"}},
 	} {
 		if !slices.Contains(choice.allowed, choice.value) {
 			return usageErrorf("%s is %q; it can be %s", choice.flag, choice.value, strings.Join(choice.allowed, " or "))
@@ -248,20 +296,7 @@ func (o *BenchOptions) Validate() error {
 		return usageErrorf("--max-error-rate %w", err)
 	}
 	o.maxErrorRate = rate
-	shapes, err := parseShapes(o.Shapes)
-	if err != nil {
-		return err
-	}
-	o.request = triton.RequestOptions{BatchSize: o.BatchSize, Shapes: shapes, Seed: o.Seed, StringLength: o.StringLength}
-	switch o.InputData {
-	case "random":
-		o.request.Data = triton.DataRandom
-	case "zero":
-		o.request.Data = triton.DataZero
-	default:
-		o.request.Data, o.request.File = triton.DataFile, o.InputData
-	}
-	return nil
+	return o.validateRequest()
 }
 
 // parseRatio reads 0.01 or 1%.
@@ -275,31 +310,6 @@ func parseRatio(text string) (float64, error) {
 		return 0, fmt.Errorf("is %q; it must be a share such as 1%% or 0.01", text)
 	}
 	return v, nil
-}
-
-// parseShapes reads NAME:d,d,… An input name may itself hold colons.
-func parseShapes(flags []string) (map[string][]int64, error) {
-	shapes := map[string][]int64{}
-	for _, flag := range flags {
-		i := strings.LastIndexByte(flag, ':')
-		if i <= 0 {
-			return nil, usageErrorf("--shape is %q; it must be NAME:d,d,… such as INPUT0:3,224,224", flag)
-		}
-		name := flag[:i]
-		if _, twice := shapes[name]; twice {
-			return nil, usageErrorf("--shape names input %s twice", name)
-		}
-		dims := []int64{}
-		for text := range strings.SplitSeq(flag[i+1:], ",") {
-			d, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-			if err != nil || d < 0 {
-				return nil, usageErrorf("--shape %s: %q is not a dimension; use whole numbers such as %s:3,224,224", flag, text, name)
-			}
-			dims = append(dims, d)
-		}
-		shapes[name] = dims
-	}
-	return shapes, nil
 }
 
 // Run performs the test and prints its result.

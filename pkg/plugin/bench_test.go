@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -36,6 +37,43 @@ func TestParseShapes(t *testing.T) {
 		if got, err := parseShapes(bad); err == nil {
 			t.Errorf("%q was taken as %v", bad, got)
 		}
+	}
+}
+
+func TestParseIntervals(t *testing.T) {
+	got, err := parseIntervals([]byte("1000\n\n 0 \r\n2500"))
+	if diff := cmp.Diff([]time.Duration{time.Millisecond, 0, 2500 * time.Microsecond}, got); err != nil || diff != "" {
+		t.Errorf("%v, %s", err, diff)
+	}
+	for text, says := range map[string]string{
+		"": "no interval above 0", "0\n0\n": "no interval above 0", "5\nx\n": "line 2", "-1": "line 1", "1.5": "line 1",
+		"99999999999999": "a day", strings.Repeat("1", 100_000): "",
+	} {
+		if got, err := parseIntervals([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%.20q was taken as %v (%v)", text, got, err)
+		}
+	}
+}
+
+func FuzzParseIntervals(f *testing.F) {
+	f.Add("1000\n2000\n")
+	f.Add("\r\n0")
+	f.Fuzz(func(t *testing.T, text string) {
+		intervals, err := parseIntervals([]byte(text))
+		if err == nil && len(intervals) == 0 {
+			t.Errorf("%q gave no interval and no error", text)
+		}
+	})
+}
+
+func TestParseParameters(t *testing.T) {
+	got, err := parseParameters([]string{"max_tokens:256:int", "stream:true:bool", "temperature:0.5:double", "url:http://x:8000/y:string", "empty::string"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"max_tokens": int64(256), "stream": true, "temperature": 0.5, "url": "http://x:8000/y", "empty": ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -75,7 +113,20 @@ func TestUsageErrors(t *testing.T) {
 		{"bench --batch-size -1", "--batch-size"},
 		{"bench --max-in-flight 0", "--max-in-flight"},
 		{"bench --max-error-rate 2", "--max-error-rate"},
+		{"bench --request-intervals none", "can't be read"},
+		{"bench --request-intervals none --rate 5", "arrival of its own"},
 		{"bench --shape x", "--shape"},
+		{"bench --endpoint completions", "--endpoint"},
+		{"bench --endpoint generate --protocol grpc", "HTTP only"},
+		{"bench --streaming --protocol http", "--streaming"},
+		{"bench --request-parameter x", "NAME:VALUE:TYPE"},
+		{"bench --request-parameter x:1:float", "float"},
+		{"bench --request-parameter x:one:int", "not of type int"},
+		{"bench --request-parameter x:1:int --request-parameter x:2:int", "twice"},
+		{"bench --sequence-length -1", "--sequence-length"},
+		{"bench --sequence-length-variation 200%", "--sequence-length-variation"},
+		{"bench --validate", "--input-data"},
+		{"bench --validate --input-data zero", "--input-data"},
 		{"version extra", "unknown command"},
 	} {
 		var out, errOut bytes.Buffer

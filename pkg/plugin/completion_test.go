@@ -18,6 +18,7 @@ func TestChoicesIn(t *testing.T) {
 		files       bool
 	}{
 		{"text, json or yaml", "text json yaml", false},
+		{"endpoint: infer, generate or generate-stream (HTTP)", "infer generate generate-stream", false},
 		{"tunnel through the API server: spdy or websocket", "spdy websocket", false},
 		{"who runs it: auto, generic, gke, eks or aks (default auto)", "auto generic gke eks aks", false},
 		{"random, zero, or a JSON file in perf_analyzer's format", "random zero", true},

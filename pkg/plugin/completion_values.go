@@ -119,7 +119,7 @@ func choicesIn(usage string) (choices []string, files bool) {
 }
 
 func oneWord(text string) bool {
-	return text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+	return text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // argumentCompleter is the completer of a command's arguments, by what its use

@@ -118,8 +118,8 @@ func (t *loadTest) prepare(ctx context.Context) (err error) {
 	if t.service, err = t.cluster.findTriton(ctx, o.namespace, o.Service, o.Port); err != nil {
 		return err
 	}
-	if o.Protocol == "grpc" && t.service.GRPCPort == "" {
-		return usageErrorf("Service %s has no port that looks like Triton's gRPC (named grpc or numbered 8001); use --protocol http", t.service.Name)
+	if err := t.checkGRPCPort(); err != nil {
+		return err
 	}
 	if t.pods, err = t.cluster.podsOf(ctx, t.service); err != nil {
 		return err
@@ -177,10 +177,7 @@ func (t *loadTest) prepareModel(ctx context.Context) (err error) {
 	if err != nil {
 		return &ExitError{Code: ExitUsage, Err: err}
 	}
-	if t.spec.Decoupled() {
-		return usageErrorf("model %s is decoupled: it may send any number of answers to a request, over a gRPC stream only; bench does not load such models yet", model)
-	}
-	return nil
+	return t.checkEndpoint()
 }
 
 // servedVersion is the version that answers: the one asked for, else the

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
 // print writes the result in the form that -o asks for.
@@ -20,6 +22,8 @@ func (o *BenchOptions) print(r *report.Bench) error {
 		return report.JSON(o.Out, r)
 	case "yaml":
 		return report.YAML(o.Out, r)
+	case "perf-analyzer-csv":
+		return report.PerfAnalyzerCSV(o.Out, r)
 	default:
 		return report.Text(o.Out, lipgloss.NewRenderer(o.Out), r)
 	}
@@ -67,6 +71,7 @@ func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *re
 	if o.load.RatePerSecond > 0 {
 		r.Load.Mode, r.Load.Arrival = "open", string(o.load.Arrival)
 		r.Load.Pacing = string(o.load.Pacing)
+		r.Load.IntervalsFile = o.Intervals
 		r.Load.RequestRatePerSecond, r.Load.MaxInFlight = o.load.RatePerSecond, o.load.MaxInFlight
 	}
 	r.Target.Pods = describePods(t.pods, nil, map[string]bool{t.pod.UID: true})
@@ -92,9 +97,19 @@ func (t *loadTest) describeRequest() report.Request {
 	r := report.Request{
 		Protocol: "HTTP", Encoding: t.options.Encoding, BatchSize: t.spec.BatchSize(), SizeBytes: t.spec.BytesPerRequest(),
 		Data: t.options.InputData, Seed: t.options.Seed, Assumed: t.spec.Notes(),
+		Parameters: t.options.request.Parameters, Validated: t.options.CheckAnswers,
 	}
-	if t.options.Protocol == "grpc" {
+	if t.spec.Sequential() && t.options.request.Data != triton.DataFile {
+		r.SequenceLength, r.SequenceLengthVariationRatio = cmp.Or(t.options.SequenceLength, triton.DefaultSequenceLength), t.options.request.SequenceLengthVariation
+	}
+	switch {
+	case t.options.Protocol == "grpc":
 		r.Protocol, r.Encoding = "gRPC", "protobuf"
+		if t.spec.Decoupled() || t.options.Streaming {
+			r.Protocol = "gRPC stream"
+		}
+	case t.options.Endpoint != endpointInfer:
+		r.Endpoint, r.Encoding = t.options.Endpoint, "json"
 	}
 	for _, x := range t.spec.Tensors() {
 		r.Inputs = append(r.Inputs, report.Tensor{Name: x.Name, Datatype: string(x.Datatype), Shape: x.Shape})
@@ -127,6 +142,7 @@ func describeClient(r *bench.Result) report.Client {
 		Service:            describeLatency(r.Service),
 		FailedResponse:     describeLatency(r.FailedResponse),
 	}
+	c.Stream = describeStream(r)
 	if r.Load.RatePerSecond > 0 {
 		c.SendLag = describeLatency(r.SendLag)
 	}
@@ -143,6 +159,22 @@ func describeClient(r *bench.Result) report.Client {
 		})
 	}
 	return c
+}
+
+func describeStream(r *bench.Result) *report.Stream {
+	s := r.Stream
+	if s == nil {
+		return nil
+	}
+	out := &report.Stream{
+		Responses: s.Responses, ResponsesPerRequest: float64(s.Responses) / float64(s.Requests),
+		MinResponses: s.MinResponses, MaxResponses: s.MaxResponses, Tokens: s.Tokens,
+		FirstResponse: describeLatency(s.FirstResponse), Gap: describeLatency(s.Gap),
+	}
+	if seconds := r.Elapsed.Seconds(); seconds > 0 {
+		out.ResponseRatePerSecond, out.TokenRatePerSecond = float64(s.Responses)/seconds, float64(s.Tokens)/seconds
+	}
+	return out
 }
 
 func describeLatency(l bench.Latency) *report.Latency {

@@ -25,6 +25,18 @@ func (r requester) Do(ctx context.Context, seq uint64) (int, error) {
 	return reply.Inferences, err
 }
 
+// streamRequester is a requester whose requests bring several responses.
+type streamRequester struct{ triton.StreamSender }
+
+func (r streamRequester) Do(ctx context.Context, seq uint64) (int, error) {
+	return r.DoStream(ctx, seq, func(int) {})
+}
+
+func (r streamRequester) DoStream(ctx context.Context, seq uint64, arrived func(tokens int)) (int, error) {
+	reply, err := r.SendStream(ctx, seq, arrived)
+	return reply.Inferences, err
+}
+
 // loadPath makes the connections of the load and remembers which pods they led
 // to, since a pod may be replaced during the test. Safe for concurrent use.
 type loadPath struct {
@@ -52,7 +64,18 @@ func (p *loadPath) dial(ctx context.Context, network, address string) (net.Conn,
 }
 
 func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
-	if !p.grpc {
+	switch {
+	case p.options.Endpoint != endpointInfer:
+		stream := p.options.Endpoint == endpointGenerateStream
+		s, err := triton.NewGenerateSender(p.dial, p.spec, triton.GenerateOptions{Stream: stream})
+		if err != nil {
+			return nil, err
+		}
+		if stream {
+			return streamRequester{s}, nil
+		}
+		return requester{s}, nil
+	case !p.grpc:
 		s, err := triton.NewHTTPSender(p.dial, p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary"})
 		if err != nil {
 			return nil, err
@@ -63,9 +86,12 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := triton.NewGRPCSender(cc, p.spec, triton.GRPCOptions{})
+	s, err := triton.NewGRPCSender(cc, p.spec, triton.GRPCOptions{Stream: p.options.Streaming})
 	if err != nil {
 		return nil, err
+	}
+	if p.spec.Decoupled() || p.options.Streaming {
+		return streamRequester{s}, nil
 	}
 	return requester{s}, nil
 }

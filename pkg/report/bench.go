@@ -65,6 +65,7 @@ type Path struct {
 // Request is what each request carried.
 type Request struct {
 	Protocol  string   `json:"protocol"`
+	Endpoint  string   `json:"endpoint,omitempty"` // generate or generate-stream
 	Encoding  string   `json:"encoding"`
 	BatchSize int      `json:"batch_size"`
 	SizeBytes int      `json:"size_bytes"`
@@ -72,6 +73,15 @@ type Request struct {
 	Seed      uint64   `json:"seed"`
 	Inputs    []Tensor `json:"inputs"`
 	Assumed   []string `json:"assumed,omitempty"`
+	// Parameters that the user gave each request.
+	Parameters map[string]any `json:"parameters,omitempty"`
+	// Validated tells that answers were compared with the input data file's
+	// validation_data.
+	Validated bool `json:"validated,omitempty"`
+	// SequenceLength is the mean requests of a sequence, 0 where there are none
+	// or the input data file has them.
+	SequenceLength               int     `json:"sequence_length_mean,omitempty"`
+	SequenceLengthVariationRatio float64 `json:"sequence_length_variation_ratio,omitempty"`
 }
 
 // Tensor is one input tensor; Shape includes the batch dimension.
@@ -88,6 +98,7 @@ type Load struct {
 	RequestRatePerSecond float64 `json:"request_rate_per_second,omitempty"`
 	Arrival              string  `json:"arrival,omitempty"`
 	Pacing               string  `json:"pacing,omitempty"`
+	IntervalsFile        string  `json:"intervals_file,omitempty"`
 	MaxInFlight          int     `json:"max_in_flight,omitempty"`
 	DurationSeconds      float64 `json:"duration_seconds,omitempty"`
 	Requests             uint64  `json:"requests,omitempty"`
@@ -132,8 +143,26 @@ type Client struct {
 	Service                *Latency   `json:"service_time,omitempty"`
 	SendLag                *Latency   `json:"send_lag,omitempty"`
 	FailedResponse         *Latency   `json:"failed_response_time,omitempty"`
+	Stream                 *Stream    `json:"stream,omitempty"`
 	Errors                 []Error    `json:"errors,omitempty"`
 	Series                 []Interval `json:"series,omitempty"`
+}
+
+// Stream is what came of successful requests that may have several responses:
+// those of a decoupled model, or the events of a generated text. A response's
+// time counts from when its request was due; the gap is from one response of a
+// request to its next. Tokens are those that the model counts, else responses
+// with text, and 0 where the model's answers are not text.
+type Stream struct {
+	Responses             uint64   `json:"responses"`
+	ResponseRatePerSecond float64  `json:"response_rate_per_second"`
+	ResponsesPerRequest   float64  `json:"responses_per_request_mean"`
+	MinResponses          uint64   `json:"responses_per_request_min"`
+	MaxResponses          uint64   `json:"responses_per_request_max"`
+	Tokens                uint64   `json:"tokens,omitempty"`
+	TokenRatePerSecond    float64  `json:"token_rate_per_second,omitempty"`
+	FirstResponse         *Latency `json:"first_response_time,omitempty"`
+	Gap                   *Latency `json:"response_gap,omitempty"`
 }
 
 // Latency summarises one distribution.

@@ -124,7 +124,20 @@ func describeRequest(r Request) string {
 		}
 		tensors = append(tensors, fmt.Sprintf("%s %s[%s]", t.Name, t.Datatype, strings.Join(dims, ",")))
 	}
-	text := fmt.Sprintf("%s %s, batch %d, %s, %s data: %s", r.Protocol, r.Encoding, r.BatchSize, Bytes(float64(r.SizeBytes)), r.Data, strings.Join(tensors, ", "))
+	protocol := r.Protocol
+	if r.Endpoint != "" {
+		protocol += " " + r.Endpoint
+	}
+	text := fmt.Sprintf("%s %s, batch %d, %s, %s data: %s", protocol, r.Encoding, r.BatchSize, Bytes(float64(r.SizeBytes)), r.Data, strings.Join(tensors, ", "))
+	if r.SequenceLength > 0 {
+		text += fmt.Sprintf(", sequences of %d requests", r.SequenceLength)
+		if r.SequenceLengthVariationRatio > 0 {
+			text += " ± " + Percent(r.SequenceLengthVariationRatio)
+		}
+	}
+	if r.Validated {
+		text += ", answers compared"
+	}
 	if len(r.Assumed) > 0 {
 		text += " (" + strings.Join(r.Assumed, "; ") + ")"
 	}

@@ -24,6 +24,13 @@ func (s *screen) client(b *Bench) {
 	}
 	s.fact("requests", strings.Join(counts, ", "))
 	s.fact("throughput", fmt.Sprintf("%s req/s, %s infer/s", Significant(c.RequestRatePerSecond), Significant(c.InferenceRatePerSecond)))
+	if st := c.Stream; st != nil {
+		text := fmt.Sprintf("%s responses, %s per request (%s to %s), %s/s", Count(st.Responses), Significant(st.ResponsesPerRequest), Count(st.MinResponses), Count(st.MaxResponses), Significant(st.ResponseRatePerSecond))
+		if st.Tokens > 0 {
+			text += fmt.Sprintf("; %s tokens, %s tokens/s", Count(st.Tokens), Significant(st.TokenRatePerSecond))
+		}
+		s.fact("stream", text)
+	}
 	s.latencies(b)
 	for _, e := range c.Errors {
 		s.fact("error", fmt.Sprintf("%s × %s, first at %s: %s", s.bad.Render(Count(e.Count)), e.Class, Seconds(e.FirstAtSeconds), e.First))
@@ -32,15 +39,19 @@ func (s *screen) client(b *Bench) {
 
 func (s *screen) latencies(b *Bench) {
 	c := b.Client
-	rows := []struct {
+	type line struct {
 		label string
 		l     *Latency
-	}{
-		{"response", c.Response},
-		{"service", c.Service},
-		{"send lag", c.SendLag},
-		{"failed", c.FailedResponse},
 	}
+	rows := []line{{"response", c.Response}, {"service", c.Service}}
+	if st := c.Stream; st != nil {
+		first, gap := "first resp", "resp gap"
+		if st.Tokens > 0 && st.Tokens == st.Responses {
+			first, gap = "1st token", "token gap"
+		}
+		rows = append(rows, line{first, st.FirstResponse}, line{gap, st.Gap})
+	}
+	rows = append(rows, line{"send lag", c.SendLag}, line{"failed", c.FailedResponse})
 	header := fmt.Sprintf("  %-*s", labelWidth-2, "latency")
 	for _, h := range []string{"p50", "p90", "p95", "p99", "p99.9", "max"} {
 		header += fmt.Sprintf("%11s", h)

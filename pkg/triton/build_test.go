@@ -133,6 +133,8 @@ func TestImpossibleRequestsAreRefused(t *testing.T) {
 		{"negative batch", "identity_fp32", RequestOptions{BatchSize: -1}, []string{"batch size is -1"}},
 		{"batch without batching", "identity_var", RequestOptions{BatchSize: 2}, []string{"no batch dimension", "batch of 2"}},
 		{"batch of sequences", "seq_sum", RequestOptions{BatchSize: 2}, []string{"sequence", "batch size 1"}},
+		{"sequence variation", "seq_sum", RequestOptions{SequenceLengthVariation: 2}, []string{"variation", "0 to 1"}},
+		{"sequence length without sequences", "simple", RequestOptions{SequenceLength: 3}, []string{"no sequence batching"}},
 		{"sequence length", "seq_sum", RequestOptions{SequenceLength: -2}, []string{"sequence length is -2"}},
 		{"unknown input", "identity_fp32", RequestOptions{Shapes: map[string][]int64{"INPUT": {4}}}, []string{`"INPUT"`, "it has INPUT0"}},
 		{"wrong rank", "identity_fp32", RequestOptions{Shapes: map[string][]int64{"INPUT0": {1, 4}}}, []string{"input INPUT0", "FP32 [4]", "[1,4]", "1 dimension, not 2", "--batch-size"}},

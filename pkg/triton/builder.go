@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // builder fills in a RequestSpec step by step.
@@ -52,6 +53,9 @@ func (b *builder) checkOutputs() error {
 
 func (b *builder) setSequence(cfg ModelConfig) error {
 	if cfg.SequenceBatching == nil {
+		if b.opts.SequenceLength != 0 {
+			return b.refuse("", "leave the sequence length out", "it has no sequence batching")
+		}
 		return nil
 	}
 	if b.spec.batch > 1 {
@@ -59,6 +63,12 @@ func (b *builder) setSequence(cfg ModelConfig) error {
 	}
 	if b.opts.SequenceLength < 0 {
 		return b.refuse("", "use 1 or more", "the sequence length is %d", b.opts.SequenceLength)
+	}
+	if v := b.opts.SequenceLengthVariation; !(v >= 0 && v <= 1) {
+		return b.refuse("", "use a share from 0 to 1", "the variation of the sequence length is %v", v)
+	}
+	if b.opts.SequenceLength != 0 && b.opts.Data == DataFile {
+		return b.refuse("", "leave the sequence length out", "its sequences are as long as the streams of the input data file")
 	}
 	textID := false
 	for _, in := range cfg.SequenceBatching.ControlInput {
@@ -70,7 +80,11 @@ func (b *builder) setSequence(cfg ModelConfig) error {
 	if length == 0 {
 		length = DefaultSequenceLength
 	}
-	b.spec.sequence = newSequencePlan(length, textID)
+	idle := time.Duration(cfg.SequenceBatching.MaxSequenceIdleMicroseconds) * time.Microsecond
+	if idle <= 0 {
+		idle = time.Second // the configuration's default
+	}
+	b.spec.sequence = newSequencePlan(length, b.opts.SequenceLengthVariation, b.opts.Seed, textID, idle)
 	return nil
 }
 
@@ -83,9 +97,6 @@ func (b *builder) readFile() error {
 		return err
 	}
 	b.spec.file = file
-	if file.validation {
-		b.note("validation_data in %s is not compared with the answers", b.opts.File)
-	}
 	return nil
 }
 
@@ -114,6 +125,10 @@ func (b *builder) chooseInputs() error {
 		if in.DataType.Size() < 0 {
 			return b.refuse(in.Name, "", "has the datatype %s, which the inference protocol doesn't have", in.DataType)
 		}
+		if b.opts.Generate && in.Name == streamInput && in.DataType == Bool && !b.given(in.Name) {
+			b.spec.streamSwitch = true
+			continue
+		}
 		if in.Optional && needed && !b.given(in.Name) {
 			left = append(left, in.Name)
 			continue
@@ -133,7 +148,7 @@ func (b *builder) chooseInputs() error {
 // given tells whether the caller wants an optional input to be sent.
 func (b *builder) given(name string) bool {
 	_, shaped := b.opts.Shapes[name]
-	return shaped || b.spec.file != nil && b.spec.file.holds(name)
+	return shaped || b.spec.file != nil && b.spec.file.inputs[name]
 }
 
 // shape makes an input's dims concrete from --shape, else 1 per variable one.

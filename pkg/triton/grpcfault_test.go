@@ -269,3 +269,141 @@ func TestFaultsOnAStreamAreClassed(t *testing.T) {
 		})
 	}
 }
+
+// halfBroken is a server whose streams end with an error once told so, each on
+// its own.
+type halfBroken struct {
+	strictModel
+	broken string // the id of the request that breaks its stream
+	lose   func() // instead of ending the stream, if set
+}
+
+func (h *halfBroken) ModelStreamInfer(stream grpc.BidiStreamingServer[inferencepb.ModelInferRequest, inferencepb.ModelStreamInferResponse]) error {
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return nil
+		}
+		answer, err := h.inferGRPC(req)
+		if err != nil {
+			return err
+		}
+		if req.GetId() == h.broken && h.lose != nil {
+			h.lose()
+			<-stream.Context().Done()
+			return nil
+		}
+		if req.GetId() == h.broken {
+			_ = stream.Send(&inferencepb.ModelStreamInferResponse{InferResponse: answer})
+			return status.Error(codes.ResourceExhausted, "broken on purpose")
+		}
+		answer.Parameters = map[string]*inferencepb.InferParameter{finalParameter: boolParameter(true)}
+		if err := stream.Send(&inferencepb.ModelStreamInferResponse{InferResponse: answer}); err != nil {
+			return err
+		}
+	}
+}
+
+// TestABrokenStreamFailsItsOwnRequestOnly: senders share a connection, and one
+// sender's stream ends with an error while another's request is on its way.
+func TestABrokenStreamFailsItsOwnRequestOnly(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("streams", func(t *testing.T) {
+		h := &halfBroken{strictModel: strictModel{cfg: smallModel().cfg}, broken: "13"}
+		cc := connect(t, h.serve(t))
+		spec := build(t, smallModel(), RequestOptions{})
+		var mu sync.Mutex
+		failed := map[uint64]string{}
+		arrivals := 0
+		var wg sync.WaitGroup
+		for i := range uint64(4) {
+			wg.Go(func() {
+				s, err := NewGRPCSender(cc, spec, GRPCOptions{Stream: true, Timeout: 10 * time.Second})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = s.Close() }()
+				for n := range uint64(10) {
+					seq := 10*i + n
+					_, err := s.SendStream(t.Context(), seq, func(int) { mu.Lock(); arrivals++; mu.Unlock() })
+					if err != nil {
+						mu.Lock()
+						failed[seq] = classOf(err)
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if len(failed) != 1 || failed[13] != "grpc RESOURCE_EXHAUSTED" || arrivals != 40 {
+			t.Errorf("failed %v, %d responses", failed, arrivals)
+		}
+	})
+}
+
+func (h *halfBroken) serve(t *testing.T) DialFunc {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	inferencepb.RegisterGRPCInferenceServiceServer(server, h)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Stop(); <-done })
+	return dialTo(listener.Addr().String())
+}
+
+// TestALostConnectionFailsWhatIsOnIt: of three senders, two share a connection
+// that is cut under the request of one of them. The other, which had no request
+// on it, goes on with a new stream, and so does the first.
+func TestALostConnectionFailsWhatIsOnIt(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("connections", func(t *testing.T) {
+		h := &halfBroken{strictModel: strictModel{cfg: smallModel().cfg}, broken: "3"}
+		dial := h.serve(t)
+		var mu sync.Mutex
+		var shared net.Conn
+		h.lose = func() { mu.Lock(); defer mu.Unlock(); _ = shared.Close() }
+		cut := connect(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			mu.Lock()
+			defer mu.Unlock()
+			shared = conn
+			return conn, err
+		})
+		spec := build(t, smallModel(), RequestOptions{})
+		var senders []*grpcSender
+		for _, cc := range []*grpc.ClientConn{cut, cut, connect(t, dial)} {
+			s, err := NewGRPCSender(cc, spec, GRPCOptions{Stream: true, Timeout: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			senders = append(senders, s.(*grpcSender))
+		}
+		send := func(sender int, seq uint64) string {
+			_, err := senders[sender].Send(t.Context(), seq)
+			return classOf(err)
+		}
+		for i := range senders {
+			if class := send(i, uint64(i)); class != "" {
+				t.Fatalf("sender %d: %s", i, class)
+			}
+		}
+		idle := senders[1].stream.call
+		if class := send(0, 3); class != ClassConnectionLost {
+			t.Errorf("the request on the connection: class %q", class)
+		}
+		if answer, err := idle.Recv(); err == nil {
+			t.Errorf("the idle stream brought %v", answer)
+		}
+		for i := range senders {
+			if class := send(i, uint64(4+i)); class != "" {
+				t.Errorf("sender %d afterwards: %s", i, class)
+			}
+		}
+	})
+}

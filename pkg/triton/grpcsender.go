@@ -16,13 +16,17 @@ import (
 type GRPCOptions struct {
 	// Timeout of one request, besides the deadline of its context; 0 is none.
 	Timeout time.Duration
+	// Stream sends the requests of any model on a stream; those of a decoupled
+	// one always are.
+	Stream bool
 }
 
-// grpcSender sends tensors as raw contents. Decoupled models get one stream
-// per sender, on which a request ends with the response marked as final.
+// grpcSender sends tensors as raw contents. Where it streams it has a stream of
+// its own, on which a request ends with the response marked as final.
 type grpcSender struct {
 	client  inferencepb.GRPCInferenceServiceClient
 	timeout time.Duration
+	streams bool
 	request request
 	gen     *generator
 	message *inferencepb.ModelInferRequest
@@ -34,10 +38,11 @@ type grpcSender struct {
 
 // NewGRPCSender returns a sender on a connection from DialGRPC, which it leaves
 // open on Close.
-func NewGRPCSender(cc *grpc.ClientConn, spec *RequestSpec, opts GRPCOptions) (Sender, error) {
+func NewGRPCSender(cc *grpc.ClientConn, spec *RequestSpec, opts GRPCOptions) (StreamSender, error) {
 	s := &grpcSender{
 		client:  inferencepb.NewGRPCInferenceServiceClient(cc),
 		timeout: opts.Timeout,
+		streams: spec.decoupled || opts.Stream,
 		request: request{spec: spec},
 		gen:     newGenerator(spec),
 		message: &inferencepb.ModelInferRequest{
@@ -89,7 +94,7 @@ func (s *grpcSender) Prepare(seq uint64) {
 		s.message.Parameters["sequence_start"] = boolParameter(step.start)
 		s.message.Parameters["sequence_end"] = boolParameter(step.end)
 	}
-	if spec.decoupled {
+	if s.streams {
 		s.message.Id = strconv.FormatUint(seq, 10)
 	}
 	if s.constantBuilt {
@@ -105,6 +110,11 @@ func (s *grpcSender) Prepare(seq uint64) {
 }
 
 func (s *grpcSender) Send(ctx context.Context, seq uint64) (Reply, error) {
+	return s.SendStream(ctx, seq, func(int) {})
+}
+
+// SendStream is Send that tells each response.
+func (s *grpcSender) SendStream(ctx context.Context, seq uint64, arrived func(tokens int)) (Reply, error) {
 	s.Prepare(seq)
 	if s.timeout > 0 {
 		var cancel context.CancelFunc
@@ -112,10 +122,10 @@ func (s *grpcSender) Send(ctx context.Context, seq uint64) (Reply, error) {
 		defer cancel()
 	}
 	send := s.unary
-	if s.request.spec.decoupled {
+	if s.streams {
 		send = s.streamed
 	}
-	reply, err := send(ctx)
+	reply, err := send(ctx, arrived)
 	s.request.sent(err != nil)
 	if err != nil {
 		return Reply{}, err
@@ -124,13 +134,17 @@ func (s *grpcSender) Send(ctx context.Context, seq uint64) (Reply, error) {
 	return reply, nil
 }
 
-func (s *grpcSender) unary(ctx context.Context) (Reply, error) {
+func (s *grpcSender) unary(ctx context.Context, arrived func(int)) (Reply, error) {
 	var header, trailer metadata.MD
 	answer, err := s.client.ModelInfer(ctx, s.message, grpc.Header(&header), grpc.Trailer(&trailer))
 	if err != nil {
 		return Reply{}, grpcError(ctx, err, len(header)+len(trailer) > 0)
 	}
+	arrived(0)
 	if err := s.request.spec.checkMessage(answer); err != nil {
+		return Reply{}, err
+	}
+	if err := s.validate(answer); err != nil {
 		return Reply{}, err
 	}
 	return Reply{Bytes: proto.Size(answer), Responses: 1}, nil
@@ -174,6 +188,22 @@ func (s *RequestSpec) checkMessage(m *inferencepb.ModelInferResponse) error {
 		}
 	}
 	return nil
+}
+
+// validate compares an answer with what the input data file expects. Triton
+// answers raw contents with raw contents.
+func (s *grpcSender) validate(m *inferencepb.ModelInferResponse) error {
+	if s.request.spec.expected == nil {
+		return nil
+	}
+	return s.request.spec.validateResults(s.request.variant, func(name string) (result, bool) {
+		for i, out := range m.GetOutputs() {
+			if out.GetName() == name && i < len(m.GetRawOutputContents()) {
+				return result{name: name, binary: m.GetRawOutputContents()[i]}, true
+			}
+		}
+		return result{}, false
+	})
 }
 
 func contentElements(c *inferencepb.InferTensorContents) int {

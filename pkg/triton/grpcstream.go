@@ -15,6 +15,9 @@ import (
 type grpcStream struct {
 	call   grpc.BidiStreamingClient[inferencepb.ModelInferRequest, inferencepb.ModelStreamInferResponse]
 	cancel context.CancelFunc
+	// answered tells that a response came, so that the headers say nothing of
+	// where a later end of the stream comes from.
+	answered bool
 }
 
 // classStreamError is an error within a stream, which has no code of its own:
@@ -23,11 +26,11 @@ const classStreamError = "grpc stream error"
 
 // streamed sends the request on the sender's stream and reads its responses up
 // to the final one.
-func (s *grpcSender) streamed(ctx context.Context) (Reply, error) {
+func (s *grpcSender) streamed(ctx context.Context, arrived func(int)) (Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return Reply{}, networkError(ctx, err, ClassCanceled)
 	}
-	reply, err := s.exchangeOnStream(ctx)
+	reply, err := s.exchangeOnStream(ctx, arrived)
 	if err != nil {
 		// What is left of this request's responses must not meet the next.
 		s.closeStream()
@@ -35,27 +38,13 @@ func (s *grpcSender) streamed(ctx context.Context) (Reply, error) {
 	return reply, err
 }
 
-func (s *grpcSender) exchangeOnStream(ctx context.Context) (Reply, error) {
-	if s.stream == nil {
-		// The stream serves later requests too, so that only an interrupted
-		// request ends it, not the end of each one's context.
-		streamContext, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		stop := context.AfterFunc(ctx, cancel)
-		call, err := s.client.ModelStreamInfer(streamContext)
-		stop()
-		if err != nil {
-			cancel()
-			return Reply{}, grpcError(ctx, err, false)
-		}
-		s.stream = &grpcStream{call: call, cancel: cancel}
+func (s *grpcSender) exchangeOnStream(ctx context.Context, arrived func(int)) (Reply, error) {
+	stop, err := s.sendOnStream(ctx)
+	if err != nil {
+		return Reply{}, err
 	}
-	stop := context.AfterFunc(ctx, s.stream.cancel)
 	defer stop()
 	call := s.stream.call
-	// After io.EOF from Send, Recv has the reason.
-	if err := call.Send(s.message); err != nil && !errors.Is(err, io.EOF) {
-		return Reply{}, grpcError(ctx, err, false)
-	}
 	var reply Reply
 	for {
 		answer, err := call.Recv()
@@ -64,8 +53,9 @@ func (s *grpcSender) exchangeOnStream(ctx context.Context) (Reply, error) {
 		}
 		if err != nil {
 			header, _ := call.Header()
-			return Reply{}, grpcError(ctx, err, len(header)+len(call.Trailer()) > 0)
+			return Reply{}, grpcError(ctx, err, len(call.Trailer()) > 0 || !s.stream.answered && len(header) > 0)
 		}
+		s.stream.answered = true
 		reply.Bytes += proto.Size(answer)
 		final, err := s.checkStreamed(answer)
 		if err != nil {
@@ -74,11 +64,52 @@ func (s *grpcSender) exchangeOnStream(ctx context.Context) (Reply, error) {
 		response := answer.GetInferResponse()
 		if len(response.GetOutputs()) > 0 || !final {
 			reply.Responses++
+			arrived(0)
 		}
 		if final {
 			return reply, nil
 		}
 	}
+}
+
+// sendOnStream sends the request on the sender's stream, on a new one if there
+// is none or it ended while it had no request. Until stop is called, the end of
+// ctx ends the stream.
+func (s *grpcSender) sendOnStream(ctx context.Context) (stop func() bool, err error) {
+	used := s.stream != nil
+	if !used {
+		if err := s.openStream(ctx); err != nil {
+			return nil, err
+		}
+	}
+	stop = context.AfterFunc(ctx, s.stream.cancel)
+	err = s.stream.call.Send(s.message)
+	switch {
+	case errors.Is(err, io.EOF) && used && ctx.Err() == nil:
+		// The stream was over before: nothing of the request left for the server.
+		stop()
+		s.closeStream()
+		return s.sendOnStream(ctx)
+	case err != nil && !errors.Is(err, io.EOF):
+		stop()
+		return nil, grpcError(ctx, err, false)
+	}
+	return stop, nil // after io.EOF, Recv has the reason
+}
+
+// openStream opens a stream that serves later requests too, so that only an
+// interrupted request ends it, not the end of each one's context.
+func (s *grpcSender) openStream(ctx context.Context) error {
+	streamContext, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	call, err := s.client.ModelStreamInfer(streamContext)
+	stop()
+	if err != nil {
+		cancel()
+		return grpcError(ctx, err, false)
+	}
+	s.stream = &grpcStream{call: call, cancel: cancel}
+	return nil
 }
 
 // checkStreamed validates one response; the final one may be empty.
@@ -94,7 +125,10 @@ func (s *grpcSender) checkStreamed(answer *inferencepb.ModelStreamInferResponse)
 	if final && len(response.GetOutputs()) == 0 {
 		return true, nil
 	}
-	return final, s.request.spec.checkMessage(response)
+	if err := s.request.spec.checkMessage(response); err != nil {
+		return final, err
+	}
+	return final, s.validate(response)
 }
 
 func (s *grpcSender) closeStream() {

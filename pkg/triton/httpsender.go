@@ -119,7 +119,10 @@ func (s *httpSender) exchange(ctx context.Context) error {
 	if s.answer.status != http.StatusOK {
 		return &Error{Class: httpClass(s.answer.status), Status: s.answer.status, Message: errorMessage(s.answer.status, s.answer.body)}
 	}
-	return s.checker.check(s.answer.body, s.answer.headBytes)
+	if err := s.checker.check(s.answer.body, s.answer.headBytes); err != nil {
+		return err
+	}
+	return s.checker.validate(s.request.variant)
 }
 
 func (s *httpSender) connect(ctx context.Context, deadline time.Time) error {

@@ -47,7 +47,8 @@ type inputFile struct {
 	path       string
 	steps      []fileStep
 	streams    []stream
-	validation bool
+	inputs     map[string]bool // those that any step has data for
+	validation json.RawMessage // as {"data": …}; nil if there is none
 }
 
 // stream is a run of steps that belongs to one sequence.
@@ -99,7 +100,10 @@ func parseInputFile(path string, text []byte) (*inputFile, error) {
 	if len(top.Data) == 0 {
 		return nil, fail("", "", "has no steps in \"data\"; it has to look like {\"data\": [{\"INPUT0\": [1, 2, 3]}]}")
 	}
-	f := &inputFile{path: path, validation: len(top.Validation) > 0}
+	f := &inputFile{path: path, inputs: map[string]bool{}}
+	if len(top.Validation) > 0 {
+		f.validation = append(append([]byte(`{"data":`), top.Validation...), '}')
+	}
 	for i, entry := range top.Data {
 		where := fmt.Sprintf("data[%d]", i)
 		var steps []json.RawMessage
@@ -123,6 +127,9 @@ func parseInputFile(path string, text []byte) (*inputFile, error) {
 				return nil, err
 			}
 			f.steps = append(f.steps, step)
+			for input := range step.tensors {
+				f.inputs[input] = true
+			}
 		}
 		switch {
 		case nested:
@@ -215,11 +222,6 @@ func kind(raw json.RawMessage) string {
 	default:
 		return "a number"
 	}
-}
-
-// holds tells whether any step has data for an input.
-func (f *inputFile) holds(input string) bool {
-	return slices.ContainsFunc(f.steps, func(s fileStep) bool { _, ok := s.tensors[input]; return ok })
 }
 
 func (f *inputFile) unknownInput(known map[string]bool) (name, where string) {

@@ -30,9 +30,6 @@ func (m DataMode) String() string {
 	}
 }
 
-// DefaultSequenceLength is the number of requests of a sequence unless set.
-const DefaultSequenceLength = 20
-
 // RequestOptions say what metadata and configuration leave open.
 type RequestOptions struct {
 	// Version of the model; empty lets the server choose.
@@ -46,6 +43,11 @@ type RequestOptions struct {
 	// Data is where the contents come from; File is the path for DataFile.
 	Data DataMode
 	File string
+	// Generate builds the request for a generate endpoint, which sets a boolean
+	// input named stream itself unless Shapes or the file give it.
+	Generate bool
+	// Validate compares answers with the file's validation_data.
+	Validate bool
 	// Seed of the random data.
 	Seed uint64
 	// StringLength is the number of bytes of each random or zero string.
@@ -54,10 +56,13 @@ type RequestOptions struct {
 	OutputNames []string
 	// Parameters of each request: bool, int, int64, float64 or string values.
 	Parameters map[string]any
-	// SequenceLength is the number of requests of one sequence, for models
+	// SequenceLength is the mean number of requests of one sequence, for models
 	// with sequence batching; 0 means DefaultSequenceLength. Data from a file
 	// has its own lengths.
 	SequenceLength int
+	// SequenceLengthVariation is how much shorter or longer a sequence may be,
+	// as a share (0 to 1) of SequenceLength.
+	SequenceLengthVariation float64
 }
 
 // RequestError is a combination of model and options that no request can be

@@ -27,8 +27,9 @@ type replyOutput struct {
 	name        string
 	datatype    Datatype
 	shape       []int64
-	binaryBytes int64 // -1 when the data is in the JSON
-	elements    int   // of the data in the JSON, -1 without
+	binaryBytes int64  // -1 when the data is in the JSON
+	elements    int    // of the data in the JSON, -1 without
+	list        []byte // that data
 }
 
 func parseReplyHead(text []byte) (replyHead, error) {
@@ -79,7 +80,10 @@ func parseReplyOutput(s *jsonScanner) (replyOutput, error) {
 				return err
 			})
 		case "data":
+			s.peek()
+			from := s.at
 			out.elements, err = s.skip()
+			out.list = s.text[from:s.at]
 		case "parameters":
 			err = s.object(func(name string) (err error) {
 				if name == "binary_data_size" {
@@ -103,6 +107,22 @@ type replyChecker struct {
 	spec      *RequestSpec
 	knownHead []byte
 	outputs   []replyOutput
+	results   []result // of the last answer, if it is to be validated
+}
+
+// validate compares the answer that was checked last with what the file
+// expects of a variant.
+func (c *replyChecker) validate(variant int) error {
+	if c.spec.expected == nil {
+		return nil
+	}
+	return c.spec.validateResults(variant, func(name string) (result, bool) {
+		i := slices.IndexFunc(c.results, func(r result) bool { return r.name == name })
+		if i < 0 {
+			return result{}, false
+		}
+		return c.results[i], true
+	})
 }
 
 // check validates the body of an answer with status 200. headBytes is the
@@ -133,8 +153,10 @@ func (c *replyChecker) check(body []byte, headBytes int) error {
 		c.outputs = parsed.outputs
 		c.knownHead = append(c.knownHead, head...)
 	}
+	c.results = c.results[:0]
 	for _, out := range c.outputs {
 		if out.binaryBytes < 0 {
+			c.keep(result{name: out.name, list: out.list})
 			continue
 		}
 		if out.binaryBytes > int64(len(data)) {
@@ -145,12 +167,19 @@ func (c *replyChecker) check(body []byte, headBytes int) error {
 				return err
 			}
 		}
+		c.keep(result{name: out.name, binary: data[:out.binaryBytes]})
 		data = data[out.binaryBytes:]
 	}
 	if len(data) > 0 {
 		return wrongAnswer("%d bytes follow the last output", len(data))
 	}
 	return nil
+}
+
+func (c *replyChecker) keep(r result) {
+	if c.spec.expected != nil {
+		c.results = append(c.results, r)
+	}
 }
 
 // checkOutputs compares names, types and sizes with what was asked for. A model

@@ -27,27 +27,29 @@ type request struct {
 	spec     *RequestSpec
 	sequence sequenceState
 
-	ready bool
-	seq   uint64
-	step  sequenceStep
+	ready   bool
+	seq     uint64
+	step    sequenceStep
+	variant int
 }
 
 // choose picks the variant for request seq; built is true if seq is the one
 // that was prepared last.
 func (r *request) choose(seq uint64) (variant int, step *sequenceStep, built bool) {
-	if r.ready && r.seq == seq {
-		return 0, nil, true
+	if r.ready && r.seq == seq && (r.spec.sequence == nil || !r.sequence.stale(r.spec)) {
+		return r.variant, nil, true
 	}
-	r.ready, r.seq = true, seq
+	r.ready, r.seq, r.variant = true, seq, 0
 	if r.spec.sequence == nil {
-		return int(seq % uint64(len(r.spec.variants))), nil, false
+		r.variant = int(seq % uint64(len(r.spec.variants)))
+		return r.variant, nil, false
 	}
 	r.sequence.begin(r.spec)
 	r.step = r.sequence.current(r.spec)
-	if r.spec.file == nil {
-		return 0, &r.step, false
+	if r.spec.file != nil {
+		r.variant = r.step.variant
 	}
-	return r.step.variant, &r.step, false
+	return r.variant, &r.step, false
 }
 
 // sent moves on after a request.

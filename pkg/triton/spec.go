@@ -2,9 +2,7 @@ package triton
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 )
 
 // RequestSpec is a model's request, checked against its metadata and
@@ -22,6 +20,7 @@ type RequestSpec struct {
 	seed         uint64
 	stringLength int
 	file         *inputFile
+	expected     []expectation // of the answers, to validate them
 	// forms are the distinct combinations of shapes and sizes. Request n takes
 	// the data of variant n modulo len(variants), whose value is its form.
 	// Only data from a file has more than one variant.
@@ -30,8 +29,10 @@ type RequestSpec struct {
 
 	decoupled bool
 	cached    bool
-	sequence  *sequencePlan
-	notes     []string
+	// streamSwitch tells that the endpoint decides on the input streamInput.
+	streamSwitch bool
+	sequence     *sequencePlan
+	notes        []string
 }
 
 // input is a tensor that every request carries. Its dims have no batch
@@ -50,14 +51,6 @@ type form struct {
 	shapes [][]int64
 	bytes  []int
 	total  int
-}
-
-// sequencePlan is shared by senders, so that no two sequences share an id.
-type sequencePlan struct {
-	length   int
-	textID   bool
-	sequence atomic.Uint64
-	baseID   uint64
 }
 
 // maxTensorBytes is the protocol's limit of a gRPC message, and far above the
@@ -86,6 +79,7 @@ func BuildRequest(meta ModelMetadata, cfg ModelConfig, opts RequestOptions) (*Re
 		b.setParameters,
 		func() error { return b.setSequence(cfg) },
 		b.readFile,
+		b.setExpectations,
 		b.chooseInputs,
 		b.setVariants,
 	} {
@@ -163,15 +157,3 @@ func (s *RequestSpec) form(variant int) *form { return &s.forms[s.variants[varia
 
 // Notes are sentences on what was assumed, for the reader of a result.
 func (s *RequestSpec) Notes() []string { return slices.Clone(s.notes) }
-
-func newSequencePlan(length int, textID bool) *sequencePlan {
-	// Ids below 2^52 survive every JSON reader. They start anywhere, so that a
-	// sequence that an earlier run left open isn't met again.
-	return &sequencePlan{length: length, textID: textID, baseID: rand.Uint64N(1<<52-1<<40) + 1}
-}
-
-// next starts a sequence: its number and its id, which is never 0.
-func (p *sequencePlan) next() (number, id uint64) {
-	number = p.sequence.Add(1) - 1
-	return number, p.baseID + number
-}

@@ -57,7 +57,7 @@ func TestCompletion(t *testing.T) {
 	}{
 		{[]string{"mod"}, []string{"models"}, none},
 		{[]string{"models", ""}, []string{"…", "list", "load", "unload", "steady"}, none},
-		{[]string{"bench", ""}, []string{"flaky", "mixed", "queueing", "steady"}, none},
+		{[]string{"bench", ""}, []string{"flaky", "lapsing", "mixed", "queueing", "steady", "tally", "words"}, none},
 		{[]string{"bench", "st"}, []string{"steady"}, none},
 		{[]string{"bench", "steady", ""}, nil, none},
 		{[]string{"bench", "--model", "q"}, []string{"queueing"}, none},

@@ -117,7 +117,7 @@ func TestModels(t *testing.T) {
 	if q := r.model(t, "queueing"); q.MaxBatchSize != 4 || q.Batching == nil || q.Batching.MaxQueueDelayUS != 1000 || q.Instances[0].Kind != "gpu" || q.Instances[0].Count != 1 || q.Instances[0].GPUs[0] != 0 {
 		t.Errorf("queueing is %+v", q)
 	}
-	if o := plugin(t, "models", "-o", "name"); o.stdout != "flaky\nmixed\nqueueing\nsteady\n" {
+	if o := plugin(t, "models", "-o", "name"); o.stdout != "flaky\nlapsing\nmixed\nqueueing\nsteady\ntally\nwords\n" {
 		t.Errorf("the names are %q", o.stdout)
 	}
 	o := plugin(t, "models", "queueing")

@@ -25,7 +25,10 @@ type logged struct {
 	TotalNS   int64  `json:"total_ns"`
 	Batch     int    `json:"batch"`
 	ExecBatch int    `json:"exec_batch"`
-	Status    string `json:"status"`
+
+	Responses       int    `json:"responses"`
+	FirstResponseNS int64  `json:"first_response_ns"`
+	Status          string `json:"status"`
 }
 
 // simulatorLog reads the requests for a model that arrived during the test.

@@ -40,6 +40,8 @@ type Record struct {
 	Total         int64 // from the arrival of its last byte to the sending of its response
 	Batch         int32 // its own batch size
 	ExecBatch     int32 // that of the execution; 0 if it didn't run
+	Responses     int32 // with outputs; any number for a decoupled model
+	FirstResponse int64 // ns from the arrival to the first of them
 }
 
 // AppendJSON appends the record as one line without its end.
@@ -67,6 +69,8 @@ func (r *Record) AppendJSON(dst []byte) []byte {
 	number("total_ns", r.Total)
 	number("batch", int64(r.Batch))
 	number("exec_batch", int64(r.ExecBatch))
+	number("responses", int64(r.Responses))
+	number("first_response_ns", r.FirstResponse)
 	dst = append(dst, `,"status":"`...)
 	dst = append(dst, r.Status.String()...)
 	return append(dst, `"}`...)
@@ -110,6 +114,7 @@ func (l *RequestLog) Finish(r *Request, protocol Protocol, model string, status 
 		Arrival: r.Arrived.UnixNano(), Queue: int64(t.Queue),
 		ComputeInput: int64(t.ComputeInput), ComputeInfer: int64(t.ComputeInfer), ComputeOutput: int64(t.ComputeOutput),
 		Total: int64(total), Batch: int32(r.BatchSize), ExecBatch: int32(t.ExecutionBatch),
+		Responses: int32(r.responses), FirstResponse: int64(r.firstResponse),
 	}
 	l.next++
 	if l.next-l.first > l.size {

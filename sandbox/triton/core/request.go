@@ -42,6 +42,9 @@ type Request struct {
 	cacheLookup time.Duration
 	deadline    time.Time // of the queue policy; zero is none
 	sequence    *sequence
+
+	responses     int           // with outputs, so far
+	firstResponse time.Duration // of them, after the arrival
 }
 
 // Timing is where a request's time went, known when its final response comes.
@@ -74,6 +77,11 @@ func (r *Request) Cancel() {
 
 func (r *Request) respond(response Response) {
 	m, seq := r.Model, r.sequence
+	if len(response.Outputs) > 0 {
+		if r.responses++; r.responses == 1 {
+			r.firstResponse = time.Since(r.Arrived)
+		}
+	}
 	r.Respond(response)
 	if response.Final {
 		if seq != nil {

@@ -63,7 +63,8 @@ func square(i *instance, sim *modelconfig.Sim, r *Request) {
 }
 
 // words sends the words of text_input one by one, as a language model its
-// tokens, or all at once if the input stream is false.
+// tokens, or all at once if the input stream is false. A request that is to fail
+// does so after half of them.
 func words(i *instance, sim *modelconfig.Sim, r *Request) {
 	begin := time.Now()
 	finish := func(last Response, raised bool) {
@@ -88,9 +89,15 @@ func words(i *instance, sim *modelconfig.Sim, r *Request) {
 	if stream, ok := r.Input("stream"); ok && len(stream.Data) > 0 && stream.Data[0] == 0 {
 		list = []string{strings.Join(list, " ")}
 	}
-	for _, word := range list {
+	fails := sim.Failures.Ratio > 0 && i.failing.Float64() < sim.Failures.Ratio
+	for k, word := range list {
 		if r.cancelled.Load() {
 			break
+		}
+		if fails && k == len(list)/2 {
+			failure := i.injected(sim)
+			finish(Response{Err: failure.err, Final: true}, failure.raised)
+			return
 		}
 		i.device.begin()
 		i.until(sim, time.Now(), sim.ServiceTime.Sample(1, i.rng))
