@@ -44,13 +44,14 @@ func (m *monitoring) grafanaHealth(ctx context.Context) check.Outcome {
 	if m.watched.dashboards == "" {
 		return check.Skip(noSidecar)
 	}
+	show := fmt.Sprintf("kubectl -n %s get pods -l app.kubernetes.io/name=grafana", m.watched.dashboards)
 	client, err := m.grafanaAPI(ctx)
 	if err != nil {
-		return check.Pending(err.Error(), "", "")
+		return check.Pending(err.Error(), "", show)
 	}
 	health, err := client.Health(ctx)
 	if err != nil {
-		return check.Pending(err.Error(), "", fmt.Sprintf("kubectl -n %s get pods -l app.kubernetes.io/name=grafana", m.watched.namespace))
+		return check.Pending(err.Error(), "", show)
 	}
 	return check.OK("version " + health.Version + " answers")
 }

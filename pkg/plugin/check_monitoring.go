@@ -310,7 +310,7 @@ func (m *monitoring) rules(ctx context.Context) check.Outcome {
 		}
 	}
 	if len(missing) > 0 {
-		return check.Pending("Prometheus has not loaded: "+strings.Join(missing, ", "), "", "")
+		return check.Pending("Prometheus has not loaded: "+strings.Join(missing, ", "), "their PrometheusRules are not there, or its ruleSelector leaves them out", "")
 	}
 	return check.OK(fmt.Sprintf("%d groups loaded", len(wanted)))
 }

@@ -5,14 +5,12 @@ package benchmark
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -127,13 +125,18 @@ type cost struct {
 func spend(t *testing.T, kubeconfig string, args ...string) cost {
 	t.Helper()
 	cmd := exec.CommandContext(context.Background(), filepath.Join(binDir, args[0]), args[1:]...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	cmd.Env = append(plainEnvironment(), "KUBECONFIG="+kubeconfig)
 	var out counter
 	var problems strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	begin := time.Now()
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	peak := watchMemory(cmd.Process.Pid)
+	err := cmd.Wait()
 	wall := time.Since(begin)
+	memory := peak()
 	// Nodes without a kubelet are not well, and "check" says so in a few words.
 	checks := args[1] == "check"
 	if err != nil && (!checks || cmd.ProcessState.ExitCode() != 1) {
@@ -143,7 +146,7 @@ func spend(t *testing.T, kubeconfig string, args ...string) cost {
 		t.Fatalf("%v printed only %d bytes", args, out)
 	}
 	state := cmd.ProcessState
-	return cost{wall, state.UserTime() + state.SystemTime(), float64(state.SysUsage().(*syscall.Rusage).Maxrss) / 1024}
+	return cost{wall, state.UserTime() + state.SystemTime(), memory}
 }
 
 // counter is a writer that only counts.

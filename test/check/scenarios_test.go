@@ -123,10 +123,16 @@ func TestMonitorNotSelected(t *testing.T) {
 	becomes(t, "triton-scraped", check.StateOK)
 }
 
+// tritonMonitor is the name of the PodMonitor that "observe up" made.
+func tritonMonitor(t *testing.T) string {
+	t.Helper()
+	return kubectl(t, "--namespace", "monitoring", "get", "podmonitors", "--selector", "app.kubernetes.io/managed-by=kubectl-triton", "--output", "jsonpath={.items[0].metadata.name}")
+}
+
 // TestNoMonitor: nobody told Prometheus of Triton.
 func TestNoMonitor(t *testing.T) {
 	defer well(t)
-	kubectl(t, "--namespace", "monitoring", "delete", "podmonitor", "triton-triton-infer")
+	kubectl(t, "--namespace", "monitoring", "delete", "podmonitor", tritonMonitor(t))
 	k := becomes(t, "triton-scraped", check.StateFailed, "no PodMonitor or ServiceMonitor selects")
 	golden(t, k)
 	obey(t, k, "--chart-repo", charts)
@@ -137,7 +143,7 @@ func TestNoMonitor(t *testing.T) {
 func TestRelabelled(t *testing.T) {
 	defer well(t)
 	defer obey(t, check.Result{Findings: []check.Finding{{Command: "kubectl triton observe up"}}}, "--chart-repo", charts)
-	kubectl(t, "--namespace", "monitoring", "patch", "podmonitor", "triton-triton-infer", "--type", "json", "--patch",
+	kubectl(t, "--namespace", "monitoring", "patch", "podmonitor", tritonMonitor(t), "--type", "json", "--patch",
 		`[{"op":"add","path":"/spec/podMetricsEndpoints/0/relabelings/-","value":{"action":"drop","sourceLabels":["__meta_kubernetes_pod_label_app"],"regex":"triton-.*"}}]`)
 	golden(t, becomes(t, "triton-scraped", check.StateFailed, `drop of __meta_kubernetes_pod_label_app by "triton-.*"`))
 }
