@@ -74,7 +74,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"bench", "--protocol", ""}, []string{"http", "grpc"}, none},
 		{[]string{"bench", "--transport", "w"}, []string{"websocket"}, none},
 		{[]string{"bench", "--input-data", ""}, []string{"random", "zero"}, files},
-		{[]string{"bench", "-o", ""}, []string{"text", "json", "yaml"}, none},
+		{[]string{"bench", "-o", ""}, []string{"text", "json", "yaml", "perf-analyzer-csv"}, none},
 		{[]string{"models", "-o", ""}, []string{"table", "wide", "json", "yaml", "name"}, none},
 		{[]string{"observe", "open", ""}, []string{"grafana", "prometheus", "alertmanager", "triton"}, none},
 		{[]string{"observe", "open", "--dashboard", "gpu"}, []string{"gpu-dashboard"}, none},
