@@ -45,7 +45,7 @@ PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine peers generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -129,12 +129,17 @@ peers:
 	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./test/benchmark/target ./test/benchmark/engine
 
 ## benchmark: measure against named peers, write docs/benchmarks.md
-benchmark: build sandbox kubectl helm charts peers
-	$(GO) test -tags benchmark -count=1 -timeout 45m ./test/benchmark/...
+benchmark: build sandbox kubectl helm charts peers benchmark.test
+	cd test/benchmark && ../../$(BIN)/benchmark.test -test.v -test.timeout 60m
 
 ## benchmark-engine: of these only the load engine, which needs no sandbox
-benchmark-engine: peers
-	$(GO) test -tags benchmark -count=1 -timeout 20m -run TestEngine ./test/benchmark/
+benchmark-engine: peers benchmark.test
+	cd test/benchmark && ../../$(BIN)/benchmark.test -test.v -test.timeout 20m -test.run TestEngine
+
+# Compiled and run apart: the compiler's settings of the garbage collector would
+# hold for what is measured too.
+benchmark.test:
+	$(GO) test -tags benchmark -c -o $(BIN)/benchmark.test ./test/benchmark
 
 generate:
 	go generate ./...
