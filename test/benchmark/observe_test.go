@@ -73,8 +73,7 @@ func TestInstallation(t *testing.T) {
 charts and the same values for both, medians of `+fmt.Sprint(installRounds)+` interleaved rounds. helm waits for
 the charts' workloads, "observe up" also for those that the operator makes. "Proved" is
 when Prometheus has series of Triton and of each GPU exporter, and Grafana the
-dashboards; helm has no such thing, and Prometheus itself takes five seconds after
-its start to look at its targets.
+dashboards, which helm doesn't know of.
 
 | | seconds | ratio | min–max |
 |---|---|---|---|
