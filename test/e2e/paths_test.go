@@ -161,7 +161,7 @@ func TestExamples(t *testing.T) {
 					if strings.Contains(line, "~/.local/bin") || strings.HasPrefix(line, "source ") {
 						t.Skip("it is for a person's home directory and shell")
 					}
-				case "nodes", "nodes label", "models", "models list", "version":
+				case "check", "nodes", "nodes label", "models", "models list", "version":
 					if _, err := exec.LookPath("jq"); err != nil && strings.Contains(line, "| jq ") {
 						t.Skip("the example needs jq")
 					}
