@@ -234,16 +234,17 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 		Timeout:  o.Timeout,
 		Seed:     o.Seed,
 	}
-	if o.Intervals != "" {
+	switch {
+	case o.Intervals != "":
 		intervals, err := readIntervals(o.Intervals)
 		if err != nil {
 			return err
 		}
 		o.load.Arrival, o.load.Intervals = bench.Intervals, intervals
 		o.load.RatePerSecond, o.load.MaxInFlight = bench.IntervalRate(intervals), o.MaxInFlight
-	} else if o.Rate > 0 {
+	case o.Rate > 0:
 		o.load.RatePerSecond, o.load.Arrival, o.load.MaxInFlight = o.Rate, bench.Arrival(o.Arrival), o.MaxInFlight
-	} else {
+	default:
 		o.load.Concurrency = o.Concurrency
 	}
 	if o.load.RatePerSecond > 0 {

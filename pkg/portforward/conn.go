@@ -301,10 +301,11 @@ func (c *conn) end(err error) {
 	notify(c.readable)
 }
 
-// fail ends both directions.
+// fail ends both directions: writing first, so that whoever has read of the
+// failure can't write any more.
 func (c *conn) fail(err error) {
-	c.end(err)
 	c.endWrites(err)
+	c.end(err)
 }
 
 // dataEnded notes that the node sends nothing more on the data stream.

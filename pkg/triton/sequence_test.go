@@ -85,6 +85,8 @@ func TestSequencesOfManySendersStayApart(t *testing.T) {
 	}
 	// As the server saw them: start first, end last, in one run each.
 	open, ended := map[string]bool{}, map[string]bool{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, r := range m.received {
 		id := fmt.Sprint(r.parameters["sequence_id"])
 		if start := r.parameters["sequence_start"] == true; start == open[id] || ended[id] {
