@@ -25,6 +25,9 @@ type Options struct {
 	// RetryUntil is when a checker with transient findings is asked no more. The
 	// zero time means one attempt each.
 	RetryUntil time.Time
+	// Insist asks again whatever is wrong or could not be asked, not only what is
+	// known to pass by waiting.
+	Insist bool
 	// Pause is between two attempts; 0 is DefaultPause.
 	Pause time.Duration
 }
@@ -106,6 +109,14 @@ func (r *run) category(ctx context.Context, c Category) CategoryResult {
 	return out
 }
 
+// enough says that a result need not be asked for again.
+func (r *run) enough(last Result) bool {
+	if r.options.Insist {
+		return last.State == StateOK || last.State == StateSkipped
+	}
+	return last.Settled()
+}
+
 // checker waits for what k needs and asks until the answer is good or the time
 // is over.
 func (r *run) checker(ctx context.Context, category string, k Checker, needs []*pending) Result {
@@ -130,7 +141,7 @@ func (r *run) checker(ctx context.Context, category string, k Checker, needs []*
 			r.observer.Attempt(category, last)
 		}
 		r.mu.Unlock()
-		if last.Settled() || time.Until(r.options.RetryUntil) < r.options.Pause {
+		if r.enough(last) || time.Until(r.options.RetryUntil) < r.options.Pause {
 			return last
 		}
 		select {

@@ -176,6 +176,30 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestInsist: what could not be asked, or looks final, is asked again too.
+func TestInsist(t *testing.T) {
+	var away, broken atomic.Int32
+	r := Run(t.Context(), []Category{{Name: "c", Checkers: []Checker{
+		{ID: "away", Check: func(context.Context) Outcome {
+			if away.Add(1) < 3 {
+				return Outcome{Unknown: true, Findings: []Finding{{What: "nobody answers"}}}
+			}
+			return OK("there")
+		}},
+		{ID: "broken", Check: func(context.Context) Outcome {
+			if broken.Add(1) < 2 {
+				return Wrong(Finding{What: "broken"})
+			}
+			return OK("mended")
+		}},
+	}}}, Options{RetryUntil: time.Now().Add(time.Hour), Pause: time.Millisecond, Insist: true}, Observer{})
+	for id, attempts := range map[string]int{"away": 3, "broken": 2} {
+		if k := find(t, r, id); k.State != StateOK || k.Attempts != attempts {
+			t.Errorf("%s: %+v", id, k)
+		}
+	}
+}
+
 // TestDeadline: what is still not so when the time is over fails with what was
 // found.
 func TestDeadline(t *testing.T) {

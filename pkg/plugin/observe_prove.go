@@ -97,7 +97,7 @@ func (p *prover) await(ctx context.Context, progress *stackProgress) []report.St
 	for _, q := range p.questions() {
 		names[q.ID] = q.name
 	}
-	return p.ask(ctx, check.Options{RetryUntil: until}, check.Observer{Attempt: func(_ string, r check.Result) {
+	return p.ask(ctx, check.Options{RetryUntil: until, Insist: true}, check.Observer{Attempt: func(_ string, r check.Result) {
 		c := stackCheck(names[r.ID], r)
 		progress.report(c.Name, c.Detail, c.State == report.CheckOK || c.State == report.CheckSkipped, nil)
 	}})

@@ -8,11 +8,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 )
 
@@ -24,9 +27,11 @@ type Snapshot map[string]*unstructured.Unstructured
 // what the kubelets report every few seconds, and metrics.
 var restless = []string{"events", "leases", "nodes", "componentstatuses", "ipaddresses"}
 
-// Snapshot reads all objects of all kinds that the API server lists.
+// Snapshot reads all objects of all kinds that the API server lists, once the
+// EndpointSlices have followed the pods.
 func (s *Sandbox) Snapshot(t testing.TB) Snapshot {
 	t.Helper()
+	Eventually(t, 30*time.Second, "the EndpointSlices to follow the pods", func() bool { return s.followed(t) })
 	// A client of its own: CRDs come and go.
 	disc, err := discovery.NewDiscoveryClientForConfig(s.REST)
 	if err != nil {
@@ -184,4 +189,35 @@ func firstDifference(path string, a, b any) string {
 		}
 	}
 	return ""
+}
+
+// followed says whether each endpoint is a pod that is there, and as ready as
+// the slice says: their controller works in batches.
+func (s *Sandbox) followed(t testing.TB) bool {
+	pods, err := s.Client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		return false
+	}
+	ready := map[types.UID]bool{}
+	for _, p := range pods.Items {
+		ready[p.UID] = p.DeletionTimestamp == nil && slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		})
+	}
+	slicesOf, err := s.Client.DiscoveryV1().EndpointSlices("").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		return false
+	}
+	for _, slice := range slicesOf.Items {
+		for _, e := range slice.Endpoints {
+			if e.TargetRef == nil || e.TargetRef.Kind != "Pod" {
+				continue
+			}
+			is, there := ready[e.TargetRef.UID]
+			if !there || e.Conditions.Ready != nil && *e.Conditions.Ready != is {
+				return false
+			}
+		}
+	}
+	return true
 }
