@@ -53,7 +53,7 @@ PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers release-tools release-snapshot release generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers release-tools release-snapshot release fuzz generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -120,6 +120,10 @@ vet:
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./...
 	cd sandbox && $(GO) vet ./... && $(GO) vet -tags e2e ./...
+
+## fuzz: every fuzz target, FUZZTIME each (60s)
+fuzz:
+	hack/fuzz.sh
 
 ## lint: golangci-lint with .golangci.yaml
 lint:
