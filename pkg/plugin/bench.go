@@ -26,6 +26,8 @@ type BenchOptions struct {
 
 	Model        string
 	ModelVersion string
+	URL          string
+	MetricsURL   string
 	Service      string
 	Port         string
 	Protocol     string
@@ -68,6 +70,7 @@ type BenchOptions struct {
 	Output       string
 
 	namespace string
+	address   *address // of URL, nil without one
 	// protocolChosen tells that the user named one, which is not replaced then.
 	protocolChosen bool
 	load           bench.Load
@@ -108,15 +111,16 @@ func newBenchCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := NewBenchOptions(streams)
 	cmd := &cobra.Command{
 		Use:   "bench [MODEL]",
-		Short: "Load a model of a Triton in the cluster and say what limits it",
-		Long: `Load a model of a Triton in the cluster and say what limits it.
+		Short: "Load a model of a Triton and say what limits it",
+		Long: `Load a model of a Triton and say what limits it.
 
 The requests go through the API server to one ready pod behind the Service,
-svc/triton-infer in namespace triton unless the flags say otherwise. They are
-built from the model's own metadata and configuration. In a closed loop
-(--concurrency) each worker sends its next request when the last is answered;
-in an open loop (--rate) requests start on a fixed schedule and their latency
-counts from that schedule, so that a stalled server can't hide.
+svc/triton-infer in namespace triton unless the flags say otherwise; with --url
+they go straight to that address. They are built from the model's own metadata
+and configuration. In a closed loop (--concurrency) each worker sends its next
+request when the last is answered; in an open loop (--rate) requests start on a
+fixed schedule and their latency counts from that schedule, so that a stalled
+server can't hide.
 
 Decoupled models are loaded over gRPC streams, and language models also by
 --endpoint generate-stream: then the report has the time to the first response,
@@ -125,6 +129,13 @@ the gaps between responses, and tokens per second.
 The test is marked in Grafana and the GPU figures are read from Prometheus when
 the cluster has them. Without them the test runs all the same, samples the
 pods' own metrics, and says what is missing.
+
+With --url no cluster and no kubeconfig is needed. Grafana and Prometheus are
+used if --grafana-url and --prometheus-url name them; Triton's own metrics are
+read from --metrics-url, else from port 8002 of the same host if it answers.
+kubectl's TLS flags (--certificate-authority, --tls-server-name,
+--client-certificate, --client-key, --insecure-skip-tls-verify) are about the
+server of an https:// or grpcs:// address then.
 
 Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 --max-error-rate, 130 interrupted.`,
@@ -140,6 +151,10 @@ Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 
   # a language model: time to the first token, gaps, tokens per second
   kubectl triton bench llama --endpoint generate-stream
+
+  # from a pod in the cluster, or through a load balancer: without the tunnel
+  kubectl triton bench resnet50 --url http://triton-infer.triton:8000
+  kubectl triton bench resnet50 --url grpcs://triton.example.com:443
 
   # a stateful model, in sequences of 10 ± 2 requests
   kubectl triton bench tally --sequence-length 10 --sequence-length-variation 20%`,
@@ -162,6 +177,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.Model, "model", "m", o.Model, "model to load (the same as the argument); may be left out when there is only one")
 	f.StringVar(&o.ModelVersion, "model-version", o.ModelVersion, "version of the model; Triton's choice by default")
+	f.StringVar(&o.URL, "url", o.URL, "address of a Triton to load without a cluster: http://, https://, grpc:// or grpcs:// HOST:PORT")
+	f.StringVar(&o.MetricsURL, "metrics-url", o.MetricsURL, "address of Triton's metrics page, with --url (default port 8002 of the same host)")
 	f.StringVar(&o.Service, "service", o.Service, "Service of the Triton (default triton-infer, else the only one found)")
 	f.StringVar(&o.Port, "port", o.Port, "HTTP port of the Service, by name or number (default the one named http or numbered 8000)")
 	f.StringVar(&o.Protocol, "protocol", o.Protocol, "protocol of the requests: http or grpc")
@@ -214,6 +231,9 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	}
 	o.namespace = *o.Config.Namespace
 	o.protocolChosen = cmd.Flags().Changed("protocol")
+	if err := o.completeURL(cmd); err != nil {
+		return err
+	}
 	if o.Streaming && !o.protocolChosen {
 		o.Protocol = "grpc"
 	}
@@ -313,13 +333,21 @@ func parseRatio(text string) (float64, error) {
 	return v, nil
 }
 
+func (o *BenchOptions) newRoute() (route, error) {
+	if o.URL != "" {
+		return newDirectRoute(o)
+	}
+	return newClusterRoute(o)
+}
+
 // Run performs the test and prints its result.
 func (o *BenchOptions) Run(ctx context.Context) error {
-	c, err := connect(o.Config)
+	way, err := o.newRoute()
 	if err != nil {
 		return err
 	}
-	test := &loadTest{options: o, cluster: c, notes: newNotes(o.IOStreams)}
+	defer way.close()
+	test := &loadTest{options: o, route: way, notes: newNotes(o.IOStreams)}
 	result, err := test.run(ctx)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -32,16 +32,17 @@ type Bench struct {
 	Notes   []string  `json:"notes,omitempty"`
 }
 
-// Target is the Triton that was tested.
+// Target is the Triton that was tested: in a cluster, or at URL.
 type Target struct {
+	URL           string `json:"url,omitempty"`
 	Context       string `json:"context,omitempty"`
-	Namespace     string `json:"namespace"`
+	Namespace     string `json:"namespace,omitempty"`
 	Service       string `json:"service,omitempty"`
 	Model         string `json:"model"`
 	ModelVersion  string `json:"model_version,omitempty"`
 	Platform      string `json:"platform,omitempty"`
 	TritonVersion string `json:"triton_version,omitempty"`
-	Pods          []Pod  `json:"pods"`
+	Pods          []Pod  `json:"pods,omitempty"`
 }
 
 // Pod is one pod behind the tested Service. Loaded tells that it received the
@@ -54,12 +55,21 @@ type Pod struct {
 	Loaded bool   `json:"loaded"`
 }
 
-// Path is the way the requests took.
+// The kinds of Path.
+const (
+	PathPortForward = "API server port-forward"
+	PathDirect      = "direct"
+)
+
+// Path is the way the requests took. Pods are counted where it leads to pods; a
+// direct one has the round trip that was measured before the load.
 type Path struct {
-	Kind       string `json:"kind"`
-	Transport  string `json:"transport"`
-	PodsLoaded int    `json:"pods_loaded"`
-	PodsReady  int    `json:"pods_ready"`
+	Kind           string  `json:"kind"`
+	Transport      string  `json:"transport"`
+	PodsLoaded     int     `json:"pods_loaded"`
+	PodsReady      int     `json:"pods_ready"`
+	RoundTripP50US float64 `json:"round_trip_p50_us,omitempty"`
+	RoundTripP99US float64 `json:"round_trip_p99_us,omitempty"`
 }
 
 // Request is what each request carried.

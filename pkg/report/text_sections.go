@@ -83,7 +83,11 @@ func (s *screen) server(b *Bench) {
 	if v == nil {
 		return
 	}
-	s.section("Server", "from the statistics of "+plural(len(v.Pods), "Triton pod"))
+	of, outside := plural(len(v.Pods), "Triton pod"), "network, tunnel"
+	if b.Path.Kind == PathDirect {
+		of, outside = "the server at this address", "network"
+	}
+	s.section("Server", "from the statistics of "+of)
 	text := fmt.Sprintf("%s ok, %s failed; %s inferences in %s executions", Count(v.Requests), Count(v.Failed), Count(v.Inferences), Count(v.Executions))
 	if v.CacheHits > 0 {
 		text += fmt.Sprintf("; %s cache hits", Count(v.CacheHits))
@@ -91,7 +95,7 @@ func (s *screen) server(b *Bench) {
 	s.fact("requests", text)
 	switch {
 	case !v.Complete:
-		s.fact("", s.warn.Render("incomplete: ")+"a pod's counters were lost or reset, see below")
+		s.fact("", s.warn.Render("incomplete: ")+"counters were lost or reset, see below")
 	case v.ForeignRequests > 0:
 		s.fact("", s.warn.Render(Count(uint64(v.ForeignRequests))+" of them from other clients"))
 	}
@@ -125,7 +129,7 @@ func (s *screen) server(b *Bench) {
 		parts = append(parts, struct {
 			name string
 			us   float64
-		}{"network, tunnel", *v.OutsideUS})
+		}{outside, *v.OutsideUS})
 	}
 	total := 0.0
 	for _, p := range parts {
