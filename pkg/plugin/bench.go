@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +46,10 @@ type BenchOptions struct {
 	Duration    time.Duration
 	Requests    uint64
 	Warmup      time.Duration
-	Timeout     time.Duration
+
+	WarmupRequests uint64
+
+	Timeout time.Duration
 
 	BatchSize    int
 	Shapes       []string
@@ -195,7 +199,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "most requests in flight, open loop")
 	f.DurationVarP(&o.Duration, "duration", "d", o.Duration, "how long to load; with --requests, the longest")
 	f.Uint64Var(&o.Requests, "requests", o.Requests, "stop after this many requests")
-	f.DurationVar(&o.Warmup, "warmup", o.Warmup, "load before the measurement begins; 0 for none")
+	f.DurationVar(&o.Warmup, "warmup", o.Warmup, "load before the measurement begins; 0 for none; with --warmup-requests, the longest")
+	f.Uint64Var(&o.WarmupRequests, "warmup-requests", o.WarmupRequests, "warm up with this many requests (instead of --warmup's default)")
 	f.DurationVar(&o.Timeout, "timeout", o.Timeout, "longest wait for one answer")
 
 	f.IntVarP(&o.BatchSize, "batch-size", "b", o.BatchSize, "batch size of each request (default 1 for a model that batches)")
@@ -273,6 +278,9 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	if o.Requests > 0 && !cmd.Flags().Changed("duration") {
 		o.load.Duration = 0
 	}
+	if o.WarmupRequests > 0 && !cmd.Flags().Changed("warmup") {
+		o.Warmup = 0
+	}
 	return nil
 }
 
@@ -347,6 +355,10 @@ func (o *BenchOptions) Run(ctx context.Context) error {
 		return err
 	}
 	defer way.close()
+	if o.load.Open() {
+		// Who waits for a due time holds a processor; the answers need another.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))))
+	}
 	test := &loadTest{options: o, route: way, notes: newNotes(o.IOStreams)}
 	result, err := test.run(ctx)
 	if err != nil {

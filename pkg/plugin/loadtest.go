@@ -237,11 +237,11 @@ func (t *loadTest) measurePath(ctx context.Context, r *report.Bench) {
 }
 
 func (t *loadTest) warmUp(ctx context.Context, runner *bench.Runner) error {
-	if t.options.Warmup == 0 {
+	if t.options.Warmup == 0 && t.options.WarmupRequests == 0 {
 		return nil
 	}
 	load := t.options.load
-	load.Duration, load.Requests = t.options.Warmup, 0
+	load.Duration, load.Requests = t.options.Warmup, t.options.WarmupRequests
 	_, err := runner.Run(ctx, load, func(p bench.Progress) { t.notes.progress("warming up", p) })
 	t.notes.done()
 	if err != nil {

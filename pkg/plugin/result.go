@@ -60,7 +60,7 @@ func (t *loadTest) describe() *report.Bench {
 		Load: report.Load{
 			Mode: "closed", Concurrency: o.load.Concurrency,
 			DurationSeconds: o.load.Duration.Seconds(), Requests: o.load.Requests,
-			WarmupSeconds: o.Warmup.Seconds(), TimeoutSeconds: o.Timeout.Seconds(),
+			WarmupSeconds: o.Warmup.Seconds(), WarmupRequests: o.WarmupRequests, TimeoutSeconds: o.Timeout.Seconds(),
 		},
 	}
 	if o.load.RatePerSecond > 0 {
@@ -132,7 +132,25 @@ func describeClient(r *bench.Result) report.Client {
 			P50US: microseconds(s.P50), P99US: microseconds(s.P99), MaxUS: microseconds(s.Max),
 		})
 	}
+	c.Stability = describeStability(r.Stability)
 	return c
+}
+
+func describeStability(s *bench.Stability) *report.Stability {
+	if s == nil {
+		return nil
+	}
+	out := &report.Stability{
+		Steady: s.Steady, LimitRatio: s.Limit, ComparedWindows: s.Compared,
+		RateSpreadRatio: s.RateSpread, ResponseSpreadRatio: s.ResponseSpread, SteadyFromSeconds: s.SteadyFrom.Seconds(),
+	}
+	for _, w := range s.Windows {
+		out.Windows = append(out.Windows, report.Window{
+			StartSeconds: w.Start.Seconds(), WidthSeconds: w.Width.Seconds(),
+			RequestRatePerSecond: w.RatePerSecond, ResponseMeanUS: microseconds(w.Response),
+		})
+	}
+	return out
 }
 
 func describeStream(r *bench.Result) *report.Stream {

@@ -113,6 +113,7 @@ type Load struct {
 	DurationSeconds      float64 `json:"duration_seconds,omitempty"`
 	Requests             uint64  `json:"requests,omitempty"`
 	WarmupSeconds        float64 `json:"warmup_seconds"`
+	WarmupRequests       uint64  `json:"warmup_requests,omitempty"`
 	TimeoutSeconds       float64 `json:"timeout_seconds"`
 }
 
@@ -156,6 +157,28 @@ type Client struct {
 	Stream                 *Stream    `json:"stream,omitempty"`
 	Errors                 []Error    `json:"errors,omitempty"`
 	Series                 []Interval `json:"series,omitempty"`
+	Stability              *Stability `json:"stability,omitempty"`
+}
+
+// Stability tells whether the rate and the mean response time held still: the
+// last ComparedWindows against their mean. Spreads are the largest distance from
+// it, as a ratio. SteadyFromSeconds is after which every window was like them.
+type Stability struct {
+	Steady              bool     `json:"steady"`
+	LimitRatio          float64  `json:"limit_ratio"`
+	ComparedWindows     int      `json:"compared_windows"`
+	RateSpreadRatio     float64  `json:"request_rate_spread_ratio"`
+	ResponseSpreadRatio float64  `json:"response_time_spread_ratio"`
+	SteadyFromSeconds   float64  `json:"steady_from_seconds,omitempty"`
+	Windows             []Window `json:"windows"`
+}
+
+// Window is a part of the run.
+type Window struct {
+	StartSeconds         float64 `json:"start_seconds"`
+	WidthSeconds         float64 `json:"width_seconds"`
+	RequestRatePerSecond float64 `json:"request_rate_per_second"`
+	ResponseMeanUS       float64 `json:"response_time_mean_us"`
 }
 
 // Stream is what came of successful requests that may have several responses:

@@ -166,7 +166,10 @@ func describeLoad(b *Bench) string {
 	if l.DurationSeconds > 0 {
 		text += ", " + Seconds(l.DurationSeconds)
 	}
-	if l.WarmupSeconds > 0 {
+	switch {
+	case l.WarmupRequests > 0:
+		text += " after " + Count(l.WarmupRequests) + " warm-up requests"
+	case l.WarmupSeconds > 0:
 		text += " after " + Seconds(l.WarmupSeconds) + " warm-up"
 	}
 	return text
