@@ -106,26 +106,30 @@ func (c *cluster) exporterPods(ctx context.Context, namespace string) []corev1.P
 
 func metricsSource(dialer *portforward.Dialer, p *corev1.Pod, port int32) metrics.Source {
 	endpoint := dialer.Pod(p.Namespace, p.Name, fmt.Sprint(port))
-	client := httpClient(endpoint.DialContext)
 	return metrics.Source{
-		Name: "pod " + p.Name,
-		Pod:  metrics.NamespacedName{Namespace: p.Namespace, Name: p.Name},
-		Node: p.Spec.NodeName,
-		Fetch: func(ctx context.Context) (io.ReadCloser, error) {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://metrics/metrics", nil)
-			if err != nil {
-				return nil, err
-			}
-			resp, err := client.Do(req)
-			if err != nil {
-				return nil, err
-			}
-			if resp.StatusCode != http.StatusOK {
-				resp.Body.Close()
-				return nil, fmt.Errorf("it answered %s", resp.Status)
-			}
-			return resp.Body, nil
-		},
+		Name:  "pod " + p.Name,
+		Pod:   metrics.NamespacedName{Namespace: p.Namespace, Name: p.Name},
+		Node:  p.Spec.NodeName,
+		Fetch: fetchPage(httpClient(endpoint.DialContext), "http://metrics/metrics"),
+	}
+}
+
+// fetchPage opens a page of metrics.
+func fetchPage(client *http.Client, url string) func(ctx context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode != http.StatusOK {
+			resp.Body.Close()
+			return nil, fmt.Errorf("it answered %s", resp.Status)
+		}
+		return resp.Body, nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,7 +30,7 @@ type outcome struct {
 	SendLagUS                 quantiles
 }
 
-type quantiles struct{ P50, P99, P999, Max float64 }
+type quantiles struct{ P50, P90, P99, P999, Max float64 }
 
 func main() {
 	var load bench.Load
@@ -78,6 +79,10 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 			return requester{s}, err
 		}
 	}
+	if load.Open() {
+		// As the plugin does: who waits for a due time holds a processor.
+		runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+	}
 	runner := bench.NewRunner(factory)
 	defer runner.Close()
 	r, err := runner.Run(ctx, load, nil)
@@ -95,7 +100,7 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 
 func quantilesOf(l bench.Latency) quantiles {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-	return quantiles{us(l.Quantile(0.5)), us(l.Quantile(0.99)), us(l.Quantile(0.999)), us(l.Max())}
+	return quantiles{us(l.Quantile(0.5)), us(l.Quantile(0.9)), us(l.Quantile(0.99)), us(l.Quantile(0.999)), us(l.Max())}
 }
 
 // request is built from the server's metadata, as the plugin does.
