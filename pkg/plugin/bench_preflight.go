@@ -43,10 +43,11 @@ func (p *preflight) run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return p.failure
 	}
-	checkers, limit := p.checkers(), proofTimeout
+	ask, limit := p.checkers, proofTimeout
 	if p.failure != nil {
-		checkers, limit = p.causes(), causeTimeout
+		ask, limit = p.causes, causeTimeout
 	}
+	checkers := ask()
 	if len(checkers) == 0 {
 		return p.failure
 	}
@@ -81,7 +82,7 @@ func (f finding) String() string {
 		text += "; " + f.Why
 	}
 	if f.Command != "" {
-		text += "; see '" + f.Command + "'"
+		text += "; run '" + f.Command + "'"
 	}
 	return text
 }
