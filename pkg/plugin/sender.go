@@ -7,8 +7,6 @@ import (
 	"net"
 	"sync"
 
-	"google.golang.org/grpc"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
@@ -46,7 +44,7 @@ type loadPath struct {
 	options  *BenchOptions
 
 	mu     sync.Mutex
-	conns  []*grpc.ClientConn
+	conns  []*triton.GRPCConnection
 	loaded map[string]bool // by pod UID
 }
 
@@ -96,11 +94,11 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	return requester{s}, nil
 }
 
-func (p *loadPath) grpcConn(i int) (*grpc.ClientConn, error) {
+func (p *loadPath) grpcConn(i int) (*triton.GRPCConnection, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.conns) <= i {
-		cc, err := triton.DialGRPC(p.dial)
+		cc, err := triton.NewGRPCConnection(p.dial)
 		if err != nil {
 			return nil, fmt.Errorf("could not set up a gRPC connection: %w", err)
 		}

@@ -15,8 +15,6 @@ import (
 	"os/signal"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -64,9 +62,9 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 		return requester{s}, err
 	}
 	if rpc != "" {
-		var connections []*grpc.ClientConn
+		var connections []*triton.GRPCConnection
 		for range (max(load.Concurrency, load.MaxInFlight) + perConnection - 1) / perConnection {
-			cc, err := triton.DialGRPC(dialTo(rpc))
+			cc, err := triton.NewGRPCConnection(dialTo(rpc))
 			if err != nil {
 				return err
 			}
