@@ -163,6 +163,7 @@ func (k *Call) exchange(ctx context.Context, c *conn, message []byte) error {
 	c.mu.Lock()
 	defer c.unlock()
 	k.current.Store(c)
+	c.expected = max(0, c.expected-1)
 	c.look(k.began)
 	if c.draining {
 		return errNotSent

@@ -67,6 +67,8 @@ type conn struct {
 	lastRead time.Time
 	reads    uint64
 	served   bool  // a call ended by the last read
+	expected int   // calls that ended and may soon be followed by the next
+	yielding bool  // somebody waits for these before sending
 	idler    *Call // reads when no call does
 }
 

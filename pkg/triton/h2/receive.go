@@ -272,6 +272,7 @@ func (c *conn) cancelStream(k *Call) {
 func (c *conn) removeStream(k *Call) {
 	delete(c.streams, k.stream)
 	c.served = true
+	c.expected++
 	c.wake(k)
 	c.takeTurns()
 	c.drained()

@@ -71,9 +71,10 @@ func (c *conn) sendMessage(k *Call) {
 }
 
 // submit sees to it that what is in line is sent, for a caller that is going to
-// wait. A leader sends before it blocks.
+// wait: a leader that isn't blocked sends before it reads, and so does who yields.
 func (c *conn) submit() {
-	if c.reading {
+	if c.reading && !c.yielding {
+		c.yield()
 		c.flush()
 	}
 }
