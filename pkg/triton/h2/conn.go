@@ -82,6 +82,16 @@ func connect(ctx context.Context, client *Client) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := newConn(client, nc)
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	err = c.greet(ctx)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	return c, err
+}
+
+func newConn(client *Client, nc net.Conn) *conn {
 	c := &conn{
 		client: client, net: nc, raw: newRawConn(nc), over: make(chan struct{}),
 		streams: map[uint32]*Call{}, nextStream: 1,
@@ -93,12 +103,7 @@ func connect(ctx context.Context, client *Client) (*conn, error) {
 		c.raw.sent = c.sent
 	}
 	c.received.size = int64(client.options.receiveWindow)
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	err = c.greet(ctx)
-	if !stop() && err == nil {
-		err = context.Cause(ctx)
-	}
-	return c, err
+	return c
 }
 
 // greet sends the preface and reads up to the server's.

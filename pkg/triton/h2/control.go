@@ -30,7 +30,7 @@ func (c *conn) receiveSettings(h frameHeader, payload []byte) error {
 	c.out = appendFrameHeader(c.out, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
 	c.takeTurns()
 	c.wakeForRoom()
-	return nil
+	return c.limitReplies()
 }
 
 func (c *conn) set(id http2.SettingID, value uint32) error {
