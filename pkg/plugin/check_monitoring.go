@@ -142,7 +142,7 @@ func (m *monitoring) prometheusAPI(ctx context.Context) (*metrics.Prometheus, er
 	if !ok {
 		return nil, fmt.Errorf("pod %s of Prometheus %s has no web port", pod.Name, where)
 	}
-	endpoint := m.dialer.Pod(pod.Namespace, pod.Name, fmt.Sprint(port))
+	endpoint := m.dialer.PodOf(pod, fmt.Sprint(port))
 	m.prometheus, err = metrics.NewPrometheus("http://prometheus", transport(endpoint.DialContext))
 	return m.prometheus, err
 }

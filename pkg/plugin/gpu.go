@@ -77,7 +77,7 @@ func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer,
 		if err != nil {
 			return nil, err
 		}
-		endpoint := dialer.Service(svc.namespace, svc.name, svc.port)
+		endpoint := svc.endpoint(dialer)
 		p, err = metrics.NewPrometheus("http://prometheus", transport(endpoint.DialContext))
 	}
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *cluster) exporterPods(ctx context.Context, namespace string) []corev1.P
 }
 
 func metricsSource(dialer *portforward.Dialer, p *corev1.Pod, port int32) metrics.Source {
-	endpoint := dialer.Pod(p.Namespace, p.Name, fmt.Sprint(port))
+	endpoint := dialer.PodOf(p, fmt.Sprint(port))
 	client := httpClient(endpoint.DialContext)
 	return metrics.Source{
 		Name: "pod " + p.Name,

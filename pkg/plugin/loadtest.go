@@ -67,7 +67,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 
 	path := &loadPath{endpoint: t.endpoint, spec: t.spec, options: t.options, loaded: map[string]bool{}}
 	if t.options.Protocol == "grpc" {
-		path.endpoint, path.grpc = dialer.Service(t.service.Namespace, t.service.Name, t.service.GRPCPort), true
+		path.endpoint, path.grpc = t.service.endpoint(dialer, t.pods, t.service.GRPCPort), true
 	}
 	defer path.close()
 	runner := bench.NewRunner(path.newRequester)
@@ -124,7 +124,7 @@ func (t *loadTest) prepare(ctx context.Context) (err error) {
 	if t.pods, err = t.cluster.podsOf(ctx, t.service); err != nil {
 		return err
 	}
-	t.endpoint = t.dialer.Service(t.service.Namespace, t.service.Name, t.service.HTTPPort)
+	t.endpoint = t.service.endpoint(t.dialer, t.pods, t.service.HTTPPort)
 	if t.pod, err = t.endpoint.Resolve(ctx); err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (s *statisticsReader) read(ctx context.Context, pods []corev1.Pod) []podSta
 }
 
 func (s *statisticsReader) readPod(ctx context.Context, p *corev1.Pod) (triton.ModelStatistics, error) {
-	endpoint := s.dialer.Pod(p.Namespace, p.Name, fmt.Sprint(s.port))
+	endpoint := s.dialer.PodOf(p, fmt.Sprint(s.port))
 	hc := httpClient(endpoint.DialContext)
 	defer hc.CloseIdleConnections()
 	all, err := triton.NewClient(hc, tritonURL).Statistics(ctx, s.model, s.version)

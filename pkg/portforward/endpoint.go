@@ -33,7 +33,7 @@ type Endpoint struct {
 
 	mu      sync.Mutex
 	current target
-	given   func() (*reading, error) // of the first choice; nil once it was used
+	given   func(context.Context) (*reading, error) // of the first choice; nil once it was used
 }
 
 // target is the choice of an Endpoint.

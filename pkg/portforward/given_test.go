@@ -35,9 +35,12 @@ func TestGiven(t *testing.T) {
 	if n := c.reads(); n != 0 {
 		t.Errorf("the API server was asked %d times", n)
 	}
-	e := d.ServiceOf(service(), []corev1.Pod{pod}, "http")
+	e := d.ServiceOf(service(), nil, "http")
 	if _, err := e.Resolve(testContext(t)); err != nil {
 		t.Fatal(err)
+	}
+	if c.reads() != 1 || c.count("list pods") != 1 {
+		t.Errorf("without pods the API server was asked %d times", c.reads())
 	}
 	c.setPod(readyPod("triton-1"))
 	c.listen("triton-1", 8000, echo)
@@ -47,7 +50,7 @@ func TestGiven(t *testing.T) {
 		ref, err := e.Resolve(testContext(t))
 		return err == nil && ref.Name == "triton-1"
 	})
-	if c.count("list pods") == 0 {
+	if c.count("list pods") == 1 {
 		t.Error("the other pod was chosen without a look")
 	}
 }
@@ -65,7 +68,7 @@ func TestGivenRefusals(t *testing.T) {
 	}{
 		"no selector":         {d.ServiceOf(bare, nil, "http"), new(*ServiceError)},
 		"no such port":        {d.ServiceOf(service(), []corev1.Pod{pod}, "https"), new(*PortError)},
-		"no pod":              {d.ServiceOf(service(), nil, "http"), new(*NoReadyPodError)},
+		"no pod":              {d.ServiceOf(service(), []corev1.Pod{}, "http"), new(*NoReadyPodError)},
 		"not ready":           {d.ServiceOf(service(), []corev1.Pod{*unready(readyPod("triton-0"), "x")}, "http"), new(*NoReadyPodError)},
 		"no such port of pod": {d.PodOf(&pod, "nope"), new(*PortError)},
 	} {

@@ -62,11 +62,7 @@ func (r *reading) portError() error {
 
 func (e *Endpoint) read(ctx context.Context) (*reading, error) {
 	if given := e.takeGiven(); given != nil {
-		found, err := given()
-		if err == nil {
-			found.given = true
-		}
-		return found, err
+		return given(ctx)
 	}
 	if e.kind == kindPod {
 		return e.readPod(ctx)
@@ -95,16 +91,19 @@ func (e *Endpoint) podReading(object *corev1.Pod) (*reading, error) {
 }
 
 func (e *Endpoint) readService(ctx context.Context) (*reading, error) {
-	core := e.dialer.client.CoreV1()
-	service, err := core.Services(e.namespace).Get(ctx, e.name, metav1.GetOptions{})
+	service, err := e.dialer.client.CoreV1().Services(e.namespace).Get(ctx, e.name, metav1.GetOptions{})
 	if err != nil {
 		return nil, e.dialer.apiError(err, request{verb: "get", resource: "services", kind: "Service", namespace: e.namespace, name: e.name})
 	}
+	return e.readPods(ctx, service)
+}
+
+func (e *Endpoint) readPods(ctx context.Context, service *corev1.Service) (*reading, error) {
 	port, err := e.portOf(service)
 	if err != nil {
 		return nil, err
 	}
-	list, err := core.Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: selectorOf(service)})
+	list, err := e.dialer.client.CoreV1().Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: selectorOf(service)})
 	if err != nil {
 		return nil, e.dialer.apiError(err, request{verb: "list", resource: "pods", namespace: e.namespace})
 	}
