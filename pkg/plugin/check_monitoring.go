@@ -62,6 +62,9 @@ type watched struct {
 	rules              bool   // the project's own are meant to be there
 	dashboards         string // namespace of the ConfigMaps that Grafana loads; "" when it loads none
 	imported           bool   // Grafana has no sidecar that would load them
+
+	grafana      stackService
+	grafanaKeeps bool // on a volume that outlives its pod
 }
 
 // operatedPods are the labels that the operator gives the pods of one Prometheus.
