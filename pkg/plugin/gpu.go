@@ -61,7 +61,9 @@ func newGPUWatch(ctx context.Context, c *cluster, dialer *portforward.Dialer, o 
 	return w
 }
 
-func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *BenchOptions) (*metrics.Prometheus, error) {
+// findPrometheus finds the one that the flags name, or the cluster's; among pods,
+// where its own have been read already.
+func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *BenchOptions, pods ...corev1.Pod) (*metrics.Prometheus, error) {
 	ctx, cancel := context.WithTimeout(ctx, prometheusTimeout)
 	defer cancel()
 	if o.NoPrometheus {
@@ -77,7 +79,7 @@ func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer,
 		if err != nil {
 			return nil, err
 		}
-		endpoint := svc.endpoint(dialer)
+		endpoint := dialer.ServiceOf(svc.object, podsBehind(svc.object, pods), svc.port)
 		p, err = metrics.NewPrometheus("http://prometheus", transport(endpoint.DialContext))
 	}
 	if err != nil {

@@ -217,7 +217,7 @@ func TestUtilizationReasons(t *testing.T) {
 		t.Error(got)
 	}
 	many := &nodesReport{Nodes: []nodeReport{{Name: "a"}}, GPUsCapacity: 40_000}
-	(&NodesOptions{}).addUtilization(t.Context(), nil, many)
+	(&NodesOptions{}).addUtilization(t.Context(), nil, many, nil)
 	if len(many.Missing) != 1 || !strings.Contains(many.Missing[0].Why, "40000 GPUs") {
 		t.Errorf("%+v", many.Missing)
 	}
