@@ -45,7 +45,7 @@ PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint docs benchmark benchmark-engine benchmark.test peers generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -92,7 +92,7 @@ demo:
 test: unit e2e
 
 unit: rules-test
-	$(GO) test ./cmd/... ./assets/... ./pkg/... ./test/architecture/...
+	$(GO) test ./cmd/... ./assets/... ./pkg/... ./test/architecture/... ./test/docs/...
 	cd sandbox && $(GO) test -vet=off ./...
 
 e2e: build sandbox kubectl helm charts
@@ -101,6 +101,11 @@ e2e: build sandbox kubectl helm charts
 	$(GO) test -tags e2e -count=1 -timeout 30m ./test/e2e/...
 	$(GO) test -tags e2e -count=1 -timeout 30m ./test/observe/...
 	$(GO) test -tags e2e -count=1 -timeout 15m ./test/check/...
+	$(GO) test -tags e2e -count=1 -timeout 10m ./test/docs/...
+
+## docs: what is generated in docs/: the command reference and the Roles
+docs:
+	$(GO) test ./pkg/plugin -run 'TestReference|TestRBACFiles' -count=1 -update
 
 ## race: the libraries under the race detector (needs a C compiler)
 race:
