@@ -53,7 +53,7 @@ PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers release-tools release-snapshot release fuzz generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers docs release-tools release-snapshot release fuzz generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -100,7 +100,7 @@ demo:
 test: unit e2e
 
 unit: rules-test
-	$(GO) test ./cmd/... ./assets/... ./pkg/... ./test/architecture/...
+	$(GO) test ./cmd/... ./assets/... ./pkg/... ./test/architecture/... ./test/docs/...
 	cd sandbox && $(GO) test -vet=off ./...
 
 e2e: build sandbox kubectl helm charts release-tools
@@ -111,6 +111,11 @@ e2e: build sandbox kubectl helm charts release-tools
 	$(GO) test -tags e2e -count=1 -timeout 15m ./test/check/...
 	$(GO) test -tags e2e -count=1 -timeout 15m ./test/release/...
 	$(GO) test -tags e2e -count=1 -timeout 5m ./test/direct/...
+	$(GO) test -tags e2e -count=1 -timeout 10m ./test/docs/...
+
+## docs: what is generated in docs/: the command reference and the Roles
+docs:
+	$(GO) test ./pkg/plugin -run 'TestReference|TestRBACFiles' -count=1 -update
 
 ## race: the libraries under the race detector (needs a C compiler)
 race:

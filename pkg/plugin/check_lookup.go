@@ -120,7 +120,7 @@ func (l *lookup) readNodes(ctx context.Context) check.Outcome {
 	}
 	var denied []check.Finding
 	for _, d := range found.Denied {
-		denied = append(denied, check.Finding{What: "you may not list " + d.Kind + "s, so what depends on them is not checked: " + d.Reason, Level: check.Warning})
+		denied = append(denied, check.Finding{What: "you may not read everything of kind " + d.Kind + ", so what depends on them is not checked: " + d.Reason, Level: check.Warning})
 	}
 	if !found.Knows(gpu.KindPod) {
 		for _, ns := range l.namespaces() {
