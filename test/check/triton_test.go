@@ -74,7 +74,6 @@ func TestModelFails(t *testing.T) {
 	k := becomes(t, "triton-models-ready", check.StateFailed, "model broken version", "nosuchbackend")
 	golden(t, k)
 	becomes(t, "triton-server-ready", check.StateFailed)
-	benchSays(t, 1, becomes(t, "triton-pods-ready", check.StateFailed))
 	// Where the readiness probe lets such a server pass, the model itself is what
 	// keeps it from being tested.
 	tritonRuns(t, true, usual+" --exit-on-error=false --strict-readiness=false")
