@@ -108,6 +108,11 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 	case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err):
 		return nil, fmt.Errorf("could not look for %s: %w", service, err)
 	}
+	orphans, err := c.orphans(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	kept = append(kept, orphans...)
 	slices.SortFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
 	return kept, nil
 }
