@@ -44,6 +44,7 @@ const (
 
 var (
 	errWriteClosed = errors.New("write after CloseWrite")
+	errStreamZero  = errors.New("reading from the tunnel: a data frame of stream 0, which there can't be")
 	errSessionOver = errors.New("the tunnel takes no new connections")
 	errStuck       = errors.New("the node did not take the connection in time; its end of the tunnel is stuck")
 	errRetired     = errors.New("the tunnel was retired and its last connection has ended")
