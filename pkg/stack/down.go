@@ -108,6 +108,11 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 	case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err):
 		return nil, fmt.Errorf("could not look for %s: %w", service, err)
 	}
+	orphans, err := c.orphans(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	kept = append(kept, orphans...)
 	slices.SortFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
 	return kept, nil
 }
@@ -165,7 +170,7 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 				err = c.collect(ctx, r.Namespace, release.Name)
 			}
 			if err == nil {
-				err = c.awaitGone(ctx, r.Namespace, release.Name)
+				err = c.awaitGone(ctx, r.Namespace, release.Name, report)
 			}
 			report(release.Name, "uninstalled", true, err)
 			failed <- err
@@ -201,8 +206,9 @@ func (c *Client) collect(ctx context.Context, namespace, release string) error {
 }
 
 // awaitGone waits until the pods of a release, those that the operator made
-// for it included, have ended.
-func (c *Client) awaitGone(ctx context.Context, namespace, release string) error {
+// for it included, have ended; report hears which.
+func (c *Client) awaitGone(ctx context.Context, namespace, release string, report Report) error {
+	waiting := ""
 	for {
 		pods, err := c.kubernetes.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -217,6 +223,10 @@ func (c *Client) awaitGone(ctx context.Context, namespace, release string) error
 		}
 		if left == "" {
 			return nil
+		}
+		if left != waiting {
+			waiting = left
+			report(release, "waits for pod "+left+" to end", false, nil)
 		}
 		select {
 		case <-ctx.Done():

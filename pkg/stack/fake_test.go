@@ -47,6 +47,12 @@ func kinds() []*metav1.APIResourceList {
 		{GroupVersion: "apps/v1", APIResources: []metav1.APIResource{
 			kind("deployments", "Deployment", true), kind("replicasets", "ReplicaSet", true),
 		}},
+		{GroupVersion: "rbac.authorization.k8s.io/v1", APIResources: []metav1.APIResource{
+			kind("clusterroles", "ClusterRole", false), kind("clusterrolebindings", "ClusterRoleBinding", false),
+		}},
+		{GroupVersion: "admissionregistration.k8s.io/v1", APIResources: []metav1.APIResource{
+			kind("mutatingwebhookconfigurations", "MutatingWebhookConfiguration", false), kind("validatingwebhookconfigurations", "ValidatingWebhookConfiguration", false),
+		}},
 		{GroupVersion: "networking.k8s.io/v1", APIResources: []metav1.APIResource{kind("ingresses", "Ingress", true)}},
 		{GroupVersion: "apiextensions.k8s.io/v1", APIResources: []metav1.APIResource{kind("customresourcedefinitions", "CustomResourceDefinition", false)}},
 		{GroupVersion: "monitoring.coreos.com/v1", APIResources: []metav1.APIResource{
