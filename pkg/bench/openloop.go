@@ -11,14 +11,18 @@ const lateStart = 100 * time.Millisecond
 
 // openLoop sends requests at the due times of a schedule. One idle worker at a
 // time leads: it waits for the next due time, passes the lead to another idle
-// worker, the one that was busy last, and sends the request itself. So no
-// hand-over lies between a due time and its send.
+// worker and sends the request itself. So no hand-over lies between a due time
+// and its send. The worker that leads next waits at the seat, where it costs
+// least to call it; further idle ones wait at a channel each, and the one that
+// was busy last is taken first.
 type openLoop struct {
 	run      *run
 	schedule *schedule // the leader's
 	pacer    pacer     // the leader's
+	seat     seat
 
 	mu       sync.Mutex
+	seated   bool
 	idle     []*worker
 	workers  int
 	unused   []int // indexes of abandoned workers
@@ -31,7 +35,7 @@ type openLoop struct {
 }
 
 func newOpenLoop(r *run) *openLoop {
-	return &openLoop{run: r, schedule: newSchedule(r.load), pacer: r.runner.pacer(r.load.Pacing, r.runner.clock)}
+	return &openLoop{run: r, schedule: newSchedule(r.load), pacer: r.runner.pacer(r.load.Pacing, r.runner.clock), seat: r.runner.seat()}
 }
 
 func (l *openLoop) start() {
@@ -52,11 +56,19 @@ func (l *openLoop) grow() {
 }
 
 func (l *openLoop) work(w *worker) {
-	for lead := true; ; {
-		if !lead {
+	for next := leads; ; {
+		switch next {
+		case sits:
+			l.seat.sit()
+			if l.over() {
+				return
+			}
+		case idles:
 			if !<-w.wake {
 				return
 			}
+		case leaves:
+			return
 		}
 		seq, due, ok := l.next(w)
 		// The send is stamped after the lead was passed on: what that takes is
@@ -64,11 +76,24 @@ func (l *openLoop) work(w *worker) {
 		if !ok || !w.request(l.run.firstSeq+seq, due, l.run.clock.now()) {
 			return
 		}
-		var leave bool
-		if lead, leave = l.finished(w); leave {
-			return
-		}
+		next = l.finished(w)
 	}
+}
+
+// occupation is what a worker does between two requests.
+type occupation int
+
+const (
+	leads occupation = iota
+	sits
+	idles
+	leaves
+)
+
+func (l *openLoop) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done
 }
 
 // next prepares w for the next request, waits for its due time, takes it, and passes the lead on.
@@ -103,6 +128,9 @@ func (l *openLoop) next(w *worker) (seq uint64, due int64, ok bool) {
 	switch n := len(l.idle); {
 	case !more:
 		l.finish(l.schedule.span())
+	case l.seated:
+		l.seated = false
+		l.seat.call()
 	case n > 0:
 		l.idle[n-1].wake <- true
 		l.idle = l.idle[:n-1]
@@ -130,22 +158,29 @@ func (l *openLoop) finish(offered time.Duration) {
 		w.wake <- false
 	}
 	l.idle = nil
+	if l.seated {
+		l.seated = false
+		l.seat.call()
+	}
 }
 
 // finished is called by a worker whose request ended: it leads if nobody does.
-func (l *openLoop) finished(w *worker) (lead, leave bool) {
+func (l *openLoop) finished(w *worker) occupation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight--
 	switch {
 	case l.done:
-		return false, true
+		return leaves
 	case !l.led:
 		l.led = true
-		return true, false
+		return leads
+	case !l.seated:
+		l.seated = true
+		return sits
 	}
 	l.idle = append(l.idle, w)
-	return false, false
+	return idles
 }
 
 // halt ends the schedule when all workers are busy; else the leader does.
@@ -175,4 +210,5 @@ func (l *openLoop) fill(res *Result) {
 	res.Unsent = l.unsent
 	res.Offered = l.offered
 	_ = l.pacer.close()
+	_ = l.seat.close()
 }

@@ -58,6 +58,8 @@ type Result struct {
 	Errors []ErrorCount
 	// Series is in time order without gaps.
 	Series []Second
+	// Stability of the run by windows, nil for one too short to tell.
+	Stability *Stability
 }
 
 // RequestRate is Completed per second of Elapsed.

@@ -218,6 +218,7 @@ func (r *run) take() Progress {
 			Start: time.Duration(r.lastTake - r.origin), Width: width,
 			Completed: s.completed, Failed: s.failed, Inferences: s.inferences,
 			P50: time.Duration(s.response.quantile(0.5)), P99: p99, Max: time.Duration(s.response.max),
+			Mean: time.Duration(s.response.mean()),
 		})
 	}
 	rate := perSecond(s.completed, width)
@@ -259,6 +260,7 @@ func (r *run) result(interrupted bool) *Result {
 	if r.load.Open() {
 		res.Elapsed = max(res.Elapsed, res.Offered)
 	}
+	res.Stability = stabilityOf(res.Series, res.Offered)
 	res.End = res.Start.Add(res.Elapsed)
 	return res
 }

@@ -16,6 +16,8 @@ type Second struct {
 	// intervals were joined, P50 and P99 are the larger of the two: an upper
 	// bound of the joint one.
 	P50, P99, Max time.Duration
+	// Mean of the same response times, exact also where intervals were joined.
+	Mean time.Duration
 }
 
 // series collects seconds in bounded memory.
@@ -58,5 +60,14 @@ func join(a, b Second) Second {
 		Start: a.Start, Width: a.Width + b.Width,
 		Completed: a.Completed + b.Completed, Failed: a.Failed + b.Failed, Inferences: a.Inferences + b.Inferences,
 		P50: max(a.P50, b.P50), P99: max(a.P99, b.P99), Max: max(a.Max, b.Max),
+		Mean: meanOf(a, b),
 	}
+}
+
+func meanOf(a, b Second) time.Duration {
+	n := a.Completed + b.Completed
+	if n == 0 {
+		return 0
+	}
+	return time.Duration((float64(a.Mean)*float64(a.Completed) + float64(b.Mean)*float64(b.Completed)) / float64(n))
 }

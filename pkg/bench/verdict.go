@@ -19,6 +19,8 @@ const (
 	VerdictClientBound VerdictKind = "client-bound"
 	// VerdictTunnelBound: the path to the server limits the result.
 	VerdictTunnelBound VerdictKind = "tunnel-bound"
+	// VerdictNetworkBound is the same where no tunnel is part of the path.
+	VerdictNetworkBound VerdictKind = "network-bound"
 	// VerdictFailed: too few requests succeeded to judge anything else.
 	VerdictFailed VerdictKind = "failed"
 	// VerdictUnknown: the evidence for a judgement is missing.
@@ -58,8 +60,10 @@ type Facts struct {
 	Result *Result
 	// RequestBytes is the size of one request.
 	RequestBytes int
-	Tunnel       *TunnelFacts
-	Server       *ServerFacts
+	// Direct says that the path is the network alone; Tunnel is nil then.
+	Direct bool
+	Tunnel *TunnelFacts
+	Server *ServerFacts
 }
 
 // The thresholds of the judgement, in one place so that they can be argued about.
@@ -207,8 +211,12 @@ func judgeServer(f Facts) Verdict {
 			Next:     unqueue(s, gpuBusy),
 		}
 	case share(outside) >= outsideShare && share(outside) > share(compute):
+		kind := VerdictTunnelBound
+		if f.Direct {
+			kind = VerdictNetworkBound
+		}
 		return Verdict{
-			Kind:     VerdictTunnelBound,
+			Kind:     kind,
 			Summary:  fmt.Sprintf("%s of the service time is spent outside the model, on the way and in the server's front end", ms(outside)),
 			Evidence: append(evidence, fmt.Sprintf("%s MiB/s of requests went through the path", number(bytesPerSecond/(1<<20)))),
 			Next:     next,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ type BenchOptions struct {
 
 	Model        string
 	ModelVersion string
+	URL          string
+	MetricsURL   string
 	Service      string
 	Port         string
 	Protocol     string
@@ -43,7 +46,10 @@ type BenchOptions struct {
 	Duration    time.Duration
 	Requests    uint64
 	Warmup      time.Duration
-	Timeout     time.Duration
+
+	WarmupRequests uint64
+
+	Timeout time.Duration
 
 	BatchSize    int
 	Shapes       []string
@@ -68,6 +74,7 @@ type BenchOptions struct {
 	Output       string
 
 	namespace string
+	address   *address // of URL, nil without one
 	// protocolChosen tells that the user named one, which is not replaced then.
 	protocolChosen bool
 	load           bench.Load
@@ -108,15 +115,16 @@ func newBenchCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := NewBenchOptions(streams)
 	cmd := &cobra.Command{
 		Use:   "bench [MODEL]",
-		Short: "Load a model of a Triton in the cluster and say what limits it",
-		Long: `Load a model of a Triton in the cluster and say what limits it.
+		Short: "Load a model of a Triton and say what limits it",
+		Long: `Load a model of a Triton and say what limits it.
 
 The requests go through the API server to one ready pod behind the Service,
-svc/triton-infer in namespace triton unless the flags say otherwise. They are
-built from the model's own metadata and configuration. In a closed loop
-(--concurrency) each worker sends its next request when the last is answered;
-in an open loop (--rate) requests start on a fixed schedule and their latency
-counts from that schedule, so that a stalled server can't hide.
+svc/triton-infer in namespace triton unless the flags say otherwise; with --url
+they go straight to that address. They are built from the model's own metadata
+and configuration. In a closed loop (--concurrency) each worker sends its next
+request when the last is answered; in an open loop (--rate) requests start on a
+fixed schedule and their latency counts from that schedule, so that a stalled
+server can't hide.
 
 Decoupled models are loaded over gRPC streams, and language models also by
 --endpoint generate-stream: then the report has the time to the first response,
@@ -125,6 +133,13 @@ the gaps between responses, and tokens per second.
 The test is marked in Grafana and the GPU figures are read from Prometheus when
 the cluster has them. Without them the test runs all the same, samples the
 pods' own metrics, and says what is missing.
+
+With --url no cluster and no kubeconfig is needed. Grafana and Prometheus are
+used if --grafana-url and --prometheus-url name them; Triton's own metrics are
+read from --metrics-url, else from port 8002 of the same host if it answers.
+kubectl's TLS flags (--certificate-authority, --tls-server-name,
+--client-certificate, --client-key, --insecure-skip-tls-verify) are about the
+server of an https:// or grpcs:// address then.
 
 Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 --max-error-rate, 130 interrupted.`,
@@ -140,6 +155,10 @@ Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 requests failed above
 
   # a language model: time to the first token, gaps, tokens per second
   kubectl triton bench llama --endpoint generate-stream
+
+  # from a pod in the cluster, or through a load balancer: without the tunnel
+  kubectl triton bench resnet50 --url http://triton-infer.triton:8000
+  kubectl triton bench resnet50 --url grpcs://triton.example.com:443
 
   # a stateful model, in sequences of 10 ± 2 requests
   kubectl triton bench tally --sequence-length 10 --sequence-length-variation 20%`,
@@ -162,6 +181,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.Model, "model", "m", o.Model, "model to load (the same as the argument); may be left out when there is only one")
 	f.StringVar(&o.ModelVersion, "model-version", o.ModelVersion, "version of the model; Triton's choice by default")
+	f.StringVar(&o.URL, "url", o.URL, "address of a Triton to load without a cluster: http://, https://, grpc:// or grpcs:// HOST:PORT")
+	f.StringVar(&o.MetricsURL, "metrics-url", o.MetricsURL, "address of Triton's metrics page, with --url (default port 8002 of the same host)")
 	f.StringVar(&o.Service, "service", o.Service, "Service of the Triton (default triton-infer, else the only one found)")
 	f.StringVar(&o.Port, "port", o.Port, "HTTP port of the Service, by name or number (default the one named http or numbered 8000)")
 	f.StringVar(&o.Protocol, "protocol", o.Protocol, "protocol of the requests: http or grpc")
@@ -178,7 +199,8 @@ func (o *BenchOptions) addFlags(cmd *cobra.Command) {
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "most requests in flight, open loop")
 	f.DurationVarP(&o.Duration, "duration", "d", o.Duration, "how long to load; with --requests, the longest")
 	f.Uint64Var(&o.Requests, "requests", o.Requests, "stop after this many requests")
-	f.DurationVar(&o.Warmup, "warmup", o.Warmup, "load before the measurement begins; 0 for none")
+	f.DurationVar(&o.Warmup, "warmup", o.Warmup, "load before the measurement begins; 0 for none; with --warmup-requests, the longest")
+	f.Uint64Var(&o.WarmupRequests, "warmup-requests", o.WarmupRequests, "warm up with this many requests (instead of --warmup's default)")
 	f.DurationVar(&o.Timeout, "timeout", o.Timeout, "longest wait for one answer")
 
 	f.IntVarP(&o.BatchSize, "batch-size", "b", o.BatchSize, "batch size of each request (default 1 for a model that batches)")
@@ -214,6 +236,9 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	}
 	o.namespace = *o.Config.Namespace
 	o.protocolChosen = cmd.Flags().Changed("protocol")
+	if err := o.completeURL(cmd); err != nil {
+		return err
+	}
 	if o.Streaming && !o.protocolChosen {
 		o.Protocol = "grpc"
 	}
@@ -252,6 +277,9 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	}
 	if o.Requests > 0 && !cmd.Flags().Changed("duration") {
 		o.load.Duration = 0
+	}
+	if o.WarmupRequests > 0 && !cmd.Flags().Changed("warmup") {
+		o.Warmup = 0
 	}
 	return nil
 }
@@ -313,13 +341,25 @@ func parseRatio(text string) (float64, error) {
 	return v, nil
 }
 
+func (o *BenchOptions) newRoute() (route, error) {
+	if o.URL != "" {
+		return newDirectRoute(o)
+	}
+	return newClusterRoute(o)
+}
+
 // Run performs the test and prints its result.
 func (o *BenchOptions) Run(ctx context.Context) error {
-	c, err := connect(o.Config)
+	way, err := o.newRoute()
 	if err != nil {
 		return err
 	}
-	test := &loadTest{options: o, cluster: c, notes: newNotes(o.IOStreams)}
+	defer way.close()
+	if o.load.Open() {
+		// Who waits for a due time holds a processor; the answers need another.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))))
+	}
+	test := &loadTest{options: o, route: way, notes: newNotes(o.IOStreams)}
 	result, err := test.run(ctx)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -127,12 +127,36 @@ func TestUsageErrors(t *testing.T) {
 		{"bench --sequence-length-variation 200%", "--sequence-length-variation"},
 		{"bench --validate", "--input-data"},
 		{"bench --validate --input-data zero", "--input-data"},
+		{"bench --url localhost:8000", "http://HOST:PORT"},
+		{"bench --url ftp://host:8000", "http://HOST:PORT"},
+		{"bench --url http://", "names no host"},
+		{"bench --url grpc://host", "names no port"},
+		{"bench --url http://host:8000/v2", "only scheme, host and port"},
+		{"bench --url http://host:8000?x=y", "only scheme, host and port"},
+		{"bench --url http://user:hush@host:8000", "holds a login"},
+		{"bench --url http://host:8000 --service triton", "--service"},
+		{"bench --url http://host:8000 --port 8000", "--port"},
+		{"bench --url http://host:8000 --transport websocket", "--transport"},
+		{"bench --url http://host:8000 --stack-namespace monitoring", "--stack-namespace"},
+		{"bench --url http://host:8000 --namespace triton", "--namespace is about the API server"},
+		{"bench --url http://host:8000 --context prod", "--context is about the API server"},
+		{"bench --url http://host:8000 --token hush", "--token is about the API server"},
+		{"bench --url http://host:8000 --insecure-skip-tls-verify", "not encrypted"},
+		{"bench --url grpc://host:8001 --certificate-authority ca.pem", "not encrypted"},
+		{"bench --url https://host --certificate-authority none", "TLS flags"},
+		{"bench --url https://host --certificate-authority none --insecure-skip-tls-verify", "TLS flags"},
+		{"bench --url http://host:8000 --protocol grpc", "grpc://HOST:8001"},
+		{"bench --url grpc://host:8001 --protocol http", "http://HOST:8000"},
+		{"bench --url http://host:8000 --streaming", "grpc://HOST:8001"},
+		{"bench --url grpc://host:8001 --endpoint generate", "HTTP only"},
+		{"bench --url http://host:8000 --metrics-url host:8002", "--metrics-url"},
+		{"bench --metrics-url http://host:8002/metrics", "--metrics-url belongs to --url"},
 		{"version extra", "unknown command"},
 	} {
 		var out, errOut bytes.Buffer
 		code := Execute(context.Background(), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, strings.Fields(c.args))
 		message := errOut.String()
-		if code != ExitUsage || !strings.Contains(message, c.want) || strings.Count(message, "\n") != 1 || out.Len() > 0 {
+		if code != ExitUsage || !strings.Contains(message, c.want) || strings.Count(message, "\n") != 1 || out.Len() > 0 || strings.Contains(message, "hush") {
 			t.Errorf("%s: exit code %d, out %q, message %q; want %d and %q", c.args, code, out.String(), message, ExitUsage, c.want)
 		}
 	}

@@ -91,7 +91,7 @@ func (o *grafanaFlags) connect(ctx context.Context) (*grafana.Client, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := grafana.New("http://grafana", transport(dialer.Service(svc.namespace, svc.name, svc.port).DialContext), auth)
+	client, err := grafana.New("http://grafana", transport(svc.endpoint(dialer).DialContext), auth)
 	if err != nil {
 		return nil, nil, errors.Join(err, dialer.Close())
 	}

@@ -1,15 +1,6 @@
 package plugin
 
-import (
-	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
-)
-
-func (t *loadTest) checkGRPCPort() error {
-	if t.options.Protocol == "grpc" && t.service.GRPCPort == "" {
-		return usageErrorf("Service %s has no port that looks like Triton's gRPC (named grpc or numbered 8001); use --protocol http", t.service.Name)
-	}
-	return nil
-}
+import "github.com/kubectl-triton/kubectl-triton/pkg/triton"
 
 // checkEndpoint fits the model to the endpoint, or refuses what Triton would. A
 // decoupled model is loaded over gRPC unless the user chose otherwise.
@@ -26,9 +17,9 @@ func (t *loadTest) checkEndpoint() error {
 		return nil
 	}
 	if o.protocolChosen {
-		return usageErrorf("model %s is decoupled: it may send any number of answers to a request, which Triton's HTTP infer endpoint does not; use --protocol grpc or --endpoint generate-stream", t.spec.Model())
+		return usageErrorf("model %s is decoupled: it may send any number of answers to a request, which Triton's HTTP infer endpoint does not; use %s or --endpoint generate-stream", t.spec.Model(), o.grpcFlag())
 	}
 	o.Protocol = "grpc"
 	t.notes.step("the model is decoupled: its requests go over gRPC streams")
-	return t.checkGRPCPort()
+	return t.route.requireGRPC()
 }

@@ -10,10 +10,7 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
-	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -29,15 +26,10 @@ const (
 // loadTest is one run of "bench" from discovery to result.
 type loadTest struct {
 	options *BenchOptions
-	cluster *cluster
+	route   route
 	notes   *notes
 
-	dialer   *portforward.Dialer
-	service  *tritonService
-	endpoint *portforward.Endpoint
-	pod      portforward.PodRef
-	pods     []corev1.Pod
-	client   *triton.Client
+	client   control
 	server   triton.ServerMetadata
 	metadata triton.ModelMetadata
 	config   triton.ModelConfig
@@ -49,26 +41,17 @@ type loadTest struct {
 }
 
 func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
-	dialer, err := portforward.New(portforward.Config{REST: t.cluster.rest, Client: t.cluster.client, Transport: t.options.transport})
-	if err != nil {
-		return nil, err
-	}
-	t.dialer = dialer
-	defer dialer.Close()
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	t.notes.step("model %s at %s/%s, %s", t.metadata.Name, t.service.Namespace, t.service.Name, t.service.How)
-	t.notes.step("pod %s on %s", t.pod.Name, t.pod.Node)
+	r := t.describe()
+	t.notes.step("model %s of %s", t.metadata.Name, t.route)
 
 	marker := t.findGrafana(ctx)
-	gpus := t.findGPUs(ctx)
-	tunnel := t.probeTunnel(ctx)
+	gpus := t.route.watchGPUs(ctx)
+	t.measurePath(ctx, r)
 
-	path := &loadPath{endpoint: t.endpoint, spec: t.spec, options: t.options, loaded: map[string]bool{}}
-	if t.options.Protocol == "grpc" {
-		path.endpoint, path.grpc = dialer.Service(t.service.Namespace, t.service.Name, t.service.GRPCPort), true
-	}
+	path := &loadPath{way: t.route.way(t.options.Protocol), grpc: t.options.Protocol == "grpc", spec: t.spec, options: t.options}
 	defer path.close()
 	runner := bench.NewRunner(path.newRequester)
 	defer runner.Close()
@@ -79,15 +62,14 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 		return nil, ctx.Err()
 	}
 
-	statistics := &statisticsReader{dialer: dialer, port: t.pod.Port, model: t.metadata.Name, version: t.version}
-	before := statistics.read(ctx, t.pods)
+	before, statisticsErr := t.readStatistics(ctx)
 	// Sampling and the annotation go on while an interrupted test winds up.
 	beside := context.WithoutCancel(ctx)
 	gpus.start(beside)
 	defer gpus.stop()
 	begin := time.Now()
 	if marker != nil {
-		marker.start(beside, begin, t.describe(), t.tags())
+		marker.start(beside, begin, t.headline(), t.tags(r))
 	}
 	result, err := runner.Run(ctx, t.options.load, func(p bench.Progress) { t.notes.progress("loading", p) })
 	end := time.Now()
@@ -98,10 +80,16 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 
 	closing, cancel := context.WithTimeout(beside, closingTimeout)
 	defer cancel()
-	r := t.report(result, begin, end, tunnel)
-	t.account(closing, r, result, statistics, before, path.loadedPods())
+	t.include(r, result, begin, end)
+	if statisticsErr == nil {
+		statisticsErr = t.account(closing, r, result, before)
+	}
+	if statisticsErr != nil {
+		t.miss("server statistics", statisticsErr, "")
+	}
+	t.route.describe(r)
 	t.closeMark(closing, marker, r, begin, end)
-	gpus.include(r.Target.Pods, t.service.Namespace)
+	gpus.include(r.Target.Pods, r.Target.Namespace)
 	t.notes.step("reading the GPUs' figures")
 	window, gpuErr := gpus.window(closing, begin, end)
 	t.reportGPU(r, window, gpuErr)
@@ -110,48 +98,17 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	return r, nil
 }
 
-// prepare finds Triton, chooses pod and model, and builds the request.
+// prepare finds Triton, chooses the model, and builds the request.
 func (t *loadTest) prepare(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
-	o := t.options
-	if t.service, err = t.cluster.findTriton(ctx, o.namespace, o.Service, o.Port); err != nil {
+	if t.client, err = t.route.find(ctx); err != nil {
 		return err
 	}
-	if err := t.checkGRPCPort(); err != nil {
-		return err
-	}
-	if t.pods, err = t.cluster.podsOf(ctx, t.service); err != nil {
-		return err
-	}
-	t.endpoint = t.dialer.Service(t.service.Namespace, t.service.Name, t.service.HTTPPort)
-	if t.pod, err = t.endpoint.Resolve(ctx); err != nil {
-		return err
-	}
-	t.client = triton.NewClient(httpClient(t.endpoint.DialContext), tritonURL)
 	if t.server, err = t.client.ServerMetadata(ctx); err != nil {
-		return t.explainServer(err)
+		return t.route.explain(err)
 	}
 	return t.prepareModel(ctx)
-}
-
-// explainServer says why the chosen pod's port gives no server metadata: the way
-// there is closed, or what answers is not Triton.
-func (t *loadTest) explainServer(err error) error {
-	var forbidden *portforward.ForbiddenError
-	var refused *portforward.RefusedError
-	switch {
-	case errors.As(err, &forbidden):
-		return forbidden
-	case errors.As(err, &refused):
-		return fmt.Errorf("%w; choose Triton's HTTP port with --port", refused)
-	}
-	where := fmt.Sprintf("port %s of Service %s in namespace %s (pod %s)", t.service.HTTPPort, t.service.Name, t.service.Namespace, t.pod.Name)
-	var answer *triton.Error
-	if errors.As(err, &answer) && answer.Class != triton.ClassNotTriton && answer.Status == 0 {
-		return fmt.Errorf("could not reach Triton at %s: %w; see 'kubectl -n %s logs %s'", where, err, t.service.Namespace, t.pod.Name)
-	}
-	return fmt.Errorf("%s does not answer as Triton: %w; choose Triton's HTTP port with --port", where, err)
 }
 
 func (t *loadTest) prepareModel(ctx context.Context) (err error) {
@@ -197,15 +154,15 @@ func servedVersion(asked string, versions []string) string {
 func (t *loadTest) onlyModel(ctx context.Context) (string, error) {
 	ready, _, err := t.models(ctx)
 	if err != nil {
-		return "", fmt.Errorf("could not list the models of pod %s: %w; name one with --model", t.pod.Name, err)
+		return "", fmt.Errorf("could not list the models of %s: %w; name one with --model", t.route, err)
 	}
 	switch len(ready) {
 	case 0:
-		return "", fmt.Errorf("pod %s has no model that is ready; see 'kubectl -n %s logs %s' for why", t.pod.Name, t.pod.Namespace, t.pod.Name)
+		return "", fmt.Errorf("%s has no model that is ready; see %s for why", t.route, t.route.logs())
 	case 1:
 		return ready[0], nil
 	}
-	return "", usageErrorf("pod %s has several models; name one of: %s", t.pod.Name, strings.Join(ready, ", "))
+	return "", usageErrorf("%s has several models; name one of: %s", t.route, strings.Join(ready, ", "))
 }
 
 // models lists the names of the ready models, and the state of the others.
@@ -236,8 +193,7 @@ func (t *loadTest) models(ctx context.Context) (ready []string, others map[strin
 
 // explainModel says why a model can't be loaded: unknown, or known and not ready.
 func (t *loadTest) explainModel(ctx context.Context, model string, err error) error {
-	var answer *triton.Error
-	if !errors.As(err, &answer) || answer.Status == 0 {
+	if !answered(err) {
 		return fmt.Errorf("could not read model %s: %w", model, err)
 	}
 	name := model
@@ -249,12 +205,14 @@ func (t *loadTest) explainModel(ctx context.Context, model string, err error) er
 		return fmt.Errorf("model %s can't be tested: %w", name, err)
 	}
 	if state, known := others[model]; known && !slices.Contains(ready, model) {
-		return fmt.Errorf("model %s is not ready (%s); load it, or see why in 'kubectl -n %s logs %s'", name, state, t.pod.Namespace, t.pod.Name)
+		return fmt.Errorf("model %s is not ready (%s); load it, or see why in %s", name, state, t.route.logs())
 	}
 	if slices.Contains(ready, model) {
+		var answer *triton.Error
+		errors.As(err, &answer)
 		return fmt.Errorf("model %s is not ready or has no such version: %s", name, answer.Message)
 	}
-	return fmt.Errorf("there is no model %s in pod %s; it has: %s", name, t.pod.Name, strings.Join(ready, ", "))
+	return fmt.Errorf("there is no model %s in %s; it has: %s", name, t.route, strings.Join(ready, ", "))
 }
 
 func (t *loadTest) findGrafana(ctx context.Context) *marker {
@@ -263,35 +221,27 @@ func (t *loadTest) findGrafana(ctx context.Context) *marker {
 	}
 	ctx, cancel := context.WithTimeout(ctx, grafanaTimeout)
 	defer cancel()
-	m, err := newMarker(ctx, t.cluster, t.dialer, t.options)
+	m, err := t.route.mark(ctx)
 	if err != nil {
-		t.miss("Grafana annotation", err, t.grafanaFix())
+		t.miss("Grafana annotation", err, t.route.missing(missingGrafana))
 		return nil
 	}
 	return m
 }
 
-func (t *loadTest) findGPUs(ctx context.Context) *gpuWatch {
-	loaded := slices.DeleteFunc(slices.Clone(t.pods), func(p corev1.Pod) bool { return string(p.UID) != t.pod.UID })
-	return newGPUWatch(ctx, t.cluster, t.dialer, t.options, loaded)
-}
-
-func (t *loadTest) probeTunnel(ctx context.Context) *report.Tunnel {
-	t.notes.step("measuring the tunnel")
-	tunnel, err := measureTunnel(ctx, t.endpoint.DialContext)
-	if err != nil {
-		t.miss("tunnel measurement", err, "")
-		return nil
+func (t *loadTest) measurePath(ctx context.Context, r *report.Bench) {
+	t.notes.step("measuring the path")
+	if err := t.route.measure(ctx, r); err != nil {
+		t.miss("path measurement", err, "")
 	}
-	return tunnel
 }
 
 func (t *loadTest) warmUp(ctx context.Context, runner *bench.Runner) error {
-	if t.options.Warmup == 0 {
+	if t.options.Warmup == 0 && t.options.WarmupRequests == 0 {
 		return nil
 	}
 	load := t.options.load
-	load.Duration, load.Requests = t.options.Warmup, 0
+	load.Duration, load.Requests = t.options.Warmup, t.options.WarmupRequests
 	_, err := runner.Run(ctx, load, func(p bench.Progress) { t.notes.progress("warming up", p) })
 	t.notes.done()
 	if err != nil {
@@ -300,23 +250,33 @@ func (t *loadTest) warmUp(ctx context.Context, runner *bench.Runner) error {
 	return nil
 }
 
-func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.Result, reader *statisticsReader, before []podStatistics, loaded map[string]bool) {
-	pods, err := t.cluster.podsOf(ctx, t.service)
+func (t *loadTest) readStatistics(ctx context.Context) ([]podStatistics, error) {
+	sources, err := t.route.sources(ctx)
 	if err != nil {
-		t.miss("server statistics", err, "")
-		return
+		return nil, err
 	}
-	r.Target.Pods = describePods(t.pods, pods, loaded)
-	r.Path.PodsLoaded = len(loaded)
-	after := reader.read(ctx, pods)
+	return readStatistics(ctx, sources, t.metadata.Name, t.version), nil
+}
+
+// account compares the servers' counters with those of before and with the
+// client's.
+func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.Result, before []podStatistics) error {
+	after, err := t.readStatistics(ctx)
+	if err != nil {
+		return err
+	}
 	mean := 0.0
 	if result.Service.Count() > 0 {
 		mean = microseconds(result.Service.Mean())
 	}
-	r.Server = serverAccount(before, after, loaded, result.Completed+result.Failed+result.Canceled, mean)
-	if r.Server.ForeignRequests > 0 {
-		t.remark("other clients sent %s requests to the same pods during the test; the server's means include them", report.Count(uint64(r.Server.ForeignRequests)))
+	r.Server = serverAccount(before, after, t.route.loaded(), result.Completed+result.Failed+result.Canceled, mean)
+	if t.options.URL != "" && !t.spec.Decoupled() {
+		checkOneServer(r.Server, result.Completed)
 	}
+	if r.Server.ForeignRequests > 0 {
+		t.remark("other clients sent %s requests to the same servers during the test; the server's means include them", report.Count(uint64(r.Server.ForeignRequests)))
+	}
+	return nil
 }
 
 func (t *loadTest) closeMark(ctx context.Context, m *marker, r *report.Bench, begin, end time.Time) {
@@ -328,20 +288,13 @@ func (t *loadTest) closeMark(ctx context.Context, m *marker, r *report.Bench, be
 		summary += ", p99 " + report.Microseconds(r.Client.Response.P99US)
 	}
 	if err := m.stop(ctx, begin, end, summary); err != nil {
-		t.miss("Grafana annotation", err, t.grafanaFix())
+		t.miss("Grafana annotation", err, t.route.missing(missingGrafana))
 		return
 	}
 	if m.lost {
 		t.remark("Grafana lost the annotation of the start during the test, as it does when it restarts without a persistent volume; the whole region was posted at the end")
 	}
 	r.Grafana = m.link(ctx, begin, end)
-}
-
-func (t *loadTest) grafanaFix() string {
-	if t.options.GrafanaURL != "" {
-		return "check --grafana-url and --grafana-token-file"
-	}
-	return fmt.Sprintf("'kubectl -n %s get pods,services -l app.kubernetes.io/name=grafana', or name a Grafana with --stack-namespace, or --grafana-url and --grafana-token-file", t.options.StackNamespace)
 }
 
 func (t *loadTest) miss(part string, err error, fix string) {

@@ -6,11 +6,9 @@ import (
 	"time"
 
 	"github.com/charmbracelet/lipgloss"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
-	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -29,8 +27,8 @@ func (o *BenchOptions) print(r *report.Bench) error {
 	}
 }
 
-// describe is the test in one line, for the annotation.
-func (t *loadTest) describe() string {
+// headline is the test in one line, for the annotation.
+func (t *loadTest) headline() string {
 	l := t.options.load
 	text := fmt.Sprintf("model %s, %s, batch %d, ", t.metadata.Name, t.options.Protocol, t.spec.BatchSize())
 	if l.Concurrency > 0 {
@@ -41,32 +39,29 @@ func (t *loadTest) describe() string {
 	return text
 }
 
-func (t *loadTest) tags() []string {
-	return append([]string{"kubectl-triton", "loadtest", "model:" + t.metadata.Name, "namespace:" + t.service.Namespace}, t.options.Tags...)
+func (t *loadTest) tags(r *report.Bench) []string {
+	tags := []string{"kubectl-triton", "loadtest", "model:" + t.metadata.Name}
+	if r.Target.Namespace != "" {
+		tags = append(tags, "namespace:"+r.Target.Namespace)
+	}
+	return append(tags, t.options.Tags...)
 }
 
-// report turns the client's result and the configuration into the report.
-func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *report.Tunnel) *report.Bench {
+// describe is the report as far as it is known before the load.
+func (t *loadTest) describe() *report.Bench {
 	o := t.options
 	r := &report.Bench{
 		Schema:      report.BenchSchema,
 		ToolVersion: Version(),
-		StartTime:   begin.UTC(),
-		EndTime:     end.UTC(),
-		Interrupted: result.Interrupted,
 		Target: report.Target{
-			Context: t.cluster.context, Namespace: t.service.Namespace, Service: t.service.Name,
 			Model: t.metadata.Name, ModelVersion: t.version, Platform: t.metadata.Platform, TritonVersion: t.server.Version,
 		},
-		Path:    report.Path{Kind: "API server port-forward", Transport: transportName(o.transport), PodsLoaded: 1},
 		Request: t.describeRequest(),
 		Load: report.Load{
 			Mode: "closed", Concurrency: o.load.Concurrency,
 			DurationSeconds: o.load.Duration.Seconds(), Requests: o.load.Requests,
-			WarmupSeconds: o.Warmup.Seconds(), TimeoutSeconds: o.Timeout.Seconds(),
+			WarmupSeconds: o.Warmup.Seconds(), WarmupRequests: o.WarmupRequests, TimeoutSeconds: o.Timeout.Seconds(),
 		},
-		Tunnel: tunnel,
-		Client: describeClient(result),
 	}
 	if o.load.RatePerSecond > 0 {
 		r.Load.Mode, r.Load.Arrival = "open", string(o.load.Arrival)
@@ -74,23 +69,17 @@ func (t *loadTest) report(result *bench.Result, begin, end time.Time, tunnel *re
 		r.Load.IntervalsFile = o.Intervals
 		r.Load.RequestRatePerSecond, r.Load.MaxInFlight = o.load.RatePerSecond, o.load.MaxInFlight
 	}
-	r.Target.Pods = describePods(t.pods, nil, map[string]bool{t.pod.UID: true})
-	for _, p := range t.pods {
-		if podReady(&p) {
-			r.Path.PodsReady++
-		}
-	}
-	if tunnel != nil && tunnel.CeilingPerSecond > 0 {
-		tunnel.CeilingUsedRatio = r.Client.RequestRatePerSecond / tunnel.CeilingPerSecond
-	}
+	t.route.describe(r)
 	return r
 }
 
-func transportName(t portforward.Transport) string {
-	if t == portforward.TransportWebSocket {
-		return "WebSocket"
+// include adds what the client measured.
+func (t *loadTest) include(r *report.Bench, result *bench.Result, begin, end time.Time) {
+	r.StartTime, r.EndTime, r.Interrupted = begin.UTC(), end.UTC(), result.Interrupted
+	r.Client = describeClient(result)
+	if r.Tunnel != nil && r.Tunnel.CeilingPerSecond > 0 {
+		r.Tunnel.CeilingUsedRatio = r.Client.RequestRatePerSecond / r.Tunnel.CeilingPerSecond
 	}
-	return "SPDY"
 }
 
 func (t *loadTest) describeRequest() report.Request {
@@ -115,21 +104,6 @@ func (t *loadTest) describeRequest() report.Request {
 		r.Inputs = append(r.Inputs, report.Tensor{Name: x.Name, Datatype: string(x.Datatype), Shape: x.Shape})
 	}
 	return r
-}
-
-// describePods joins the pods of before and after the test.
-func describePods(before, after []corev1.Pod, loaded map[string]bool) []report.Pod {
-	var pods []report.Pod
-	seen := map[string]bool{}
-	for _, p := range append(append([]corev1.Pod{}, before...), after...) {
-		uid := string(p.UID)
-		if seen[uid] {
-			continue
-		}
-		seen[uid] = true
-		pods = append(pods, report.Pod{Name: p.Name, UID: uid, Node: p.Spec.NodeName, Ready: podReady(&p), Loaded: loaded[uid]})
-	}
-	return pods
 }
 
 func describeClient(r *bench.Result) report.Client {
@@ -158,7 +132,25 @@ func describeClient(r *bench.Result) report.Client {
 			P50US: microseconds(s.P50), P99US: microseconds(s.P99), MaxUS: microseconds(s.Max),
 		})
 	}
+	c.Stability = describeStability(r.Stability)
 	return c
+}
+
+func describeStability(s *bench.Stability) *report.Stability {
+	if s == nil {
+		return nil
+	}
+	out := &report.Stability{
+		Steady: s.Steady, LimitRatio: s.Limit, ComparedWindows: s.Compared,
+		RateSpreadRatio: s.RateSpread, ResponseSpreadRatio: s.ResponseSpread, SteadyFromSeconds: s.SteadyFrom.Seconds(),
+	}
+	for _, w := range s.Windows {
+		out.Windows = append(out.Windows, report.Window{
+			StartSeconds: w.Start.Seconds(), WidthSeconds: w.Width.Seconds(),
+			RequestRatePerSecond: w.RatePerSecond, ResponseMeanUS: microseconds(w.Response),
+		})
+	}
+	return out
 }
 
 func describeStream(r *bench.Result) *report.Stream {
@@ -189,25 +181,18 @@ func describeLatency(l bench.Latency) *report.Latency {
 }
 
 func (t *loadTest) reportGPU(r *report.Bench, window metrics.GPUWindow, prometheusErr error) {
-	if prometheusErr != nil && !t.options.NoPrometheus {
-		t.miss("GPU figures from Prometheus", prometheusErr, t.prometheusFix())
+	o := t.options
+	if prometheusErr != nil && !o.NoPrometheus && (o.URL == "" || o.PrometheusURL != "") {
+		t.miss("GPU figures from Prometheus", prometheusErr, t.route.missing(missingPrometheus))
 	}
 	if len(window.GPUs) == 0 {
-		t.miss("GPU figures", fmt.Errorf("neither a DCGM exporter nor Triton's own metrics show a GPU of pod %s", t.pod.Name), "")
+		t.miss("GPU figures", fmt.Errorf("neither a DCGM exporter nor Triton's own metrics show a GPU of %s", t.route), t.route.missing(missingGPUs))
 	}
-	inferences := r.Client.Inferences
-	r.GPU = gpuReport(window, inferences)
-}
-
-func (t *loadTest) prometheusFix() string {
-	if t.options.PrometheusURL != "" {
-		return "check --prometheus-url"
-	}
-	return fmt.Sprintf("'kubectl -n %s get pods,services', or name a Prometheus with --stack-namespace or --prometheus-url; the figures above were sampled from the pods instead", t.options.StackNamespace)
+	r.GPU = gpuReport(window, r.Client.Inferences)
 }
 
 func (t *loadTest) judge(r *report.Bench, result *bench.Result) {
-	facts := bench.Facts{Result: result, RequestBytes: t.spec.BytesPerRequest()}
+	facts := bench.Facts{Result: result, RequestBytes: t.spec.BytesPerRequest(), Direct: t.options.URL != ""}
 	if r.Tunnel != nil {
 		facts.Tunnel = &bench.TunnelFacts{RoundTrip: duration(r.Tunnel.RoundTripP50US), CeilingPerSecond: r.Tunnel.CeilingPerSecond}
 	}

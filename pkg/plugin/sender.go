@@ -3,14 +3,9 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"maps"
-	"net"
 	"sync"
 
-	"google.golang.org/grpc"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
-	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
@@ -37,37 +32,22 @@ func (r streamRequester) DoStream(ctx context.Context, seq uint64, arrived func(
 	return reply.Inferences, err
 }
 
-// loadPath makes the connections of the load and remembers which pods they led
-// to, since a pod may be replaced during the test. Safe for concurrent use.
+// loadPath makes the connections of the load. Safe for concurrent use.
 type loadPath struct {
-	endpoint *portforward.Endpoint
-	grpc     bool
-	spec     *triton.RequestSpec
-	options  *BenchOptions
+	way     way
+	grpc    bool
+	spec    *triton.RequestSpec
+	options *BenchOptions
 
-	mu     sync.Mutex
-	conns  []*grpc.ClientConn
-	loaded map[string]bool // by pod UID
-}
-
-func (p *loadPath) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := p.endpoint.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	if a, ok := conn.RemoteAddr().(portforward.Addr); ok {
-		p.mu.Lock()
-		p.loaded[a.Pod.UID] = true
-		p.mu.Unlock()
-	}
-	return conn, nil
+	mu    sync.Mutex
+	conns []*triton.GRPCConnection
 }
 
 func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	switch {
 	case p.options.Endpoint != endpointInfer:
 		stream := p.options.Endpoint == endpointGenerateStream
-		s, err := triton.NewGenerateSender(p.dial, p.spec, triton.GenerateOptions{Stream: stream})
+		s, err := triton.NewGenerateSender(triton.DialFunc(p.way.dial), p.spec, triton.GenerateOptions{Stream: stream, Host: p.way.host})
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +56,7 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 		}
 		return requester{s}, nil
 	case !p.grpc:
-		s, err := triton.NewHTTPSender(p.dial, p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary"})
+		s, err := triton.NewHTTPSender(triton.DialFunc(p.way.dial), p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary", Host: p.way.host})
 		if err != nil {
 			return nil, err
 		}
@@ -96,11 +76,11 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	return requester{s}, nil
 }
 
-func (p *loadPath) grpcConn(i int) (*grpc.ClientConn, error) {
+func (p *loadPath) grpcConn(i int) (*triton.GRPCConnection, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.conns) <= i {
-		cc, err := triton.DialGRPC(p.dial)
+		cc, err := triton.NewGRPCConnection(triton.DialFunc(p.way.dial), p.way.grpc)
 		if err != nil {
 			return nil, fmt.Errorf("could not set up a gRPC connection: %w", err)
 		}
@@ -116,11 +96,4 @@ func (p *loadPath) close() {
 		cc.Close()
 	}
 	p.conns = nil
-}
-
-// loadedPods are the UIDs of the pods that received connections of the load.
-func (p *loadPath) loadedPods() map[string]bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return maps.Clone(p.loaded)
 }

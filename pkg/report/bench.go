@@ -32,16 +32,17 @@ type Bench struct {
 	Notes   []string  `json:"notes,omitempty"`
 }
 
-// Target is the Triton that was tested.
+// Target is the Triton that was tested: in a cluster, or at URL.
 type Target struct {
+	URL           string `json:"url,omitempty"`
 	Context       string `json:"context,omitempty"`
-	Namespace     string `json:"namespace"`
+	Namespace     string `json:"namespace,omitempty"`
 	Service       string `json:"service,omitempty"`
 	Model         string `json:"model"`
 	ModelVersion  string `json:"model_version,omitempty"`
 	Platform      string `json:"platform,omitempty"`
 	TritonVersion string `json:"triton_version,omitempty"`
-	Pods          []Pod  `json:"pods"`
+	Pods          []Pod  `json:"pods,omitempty"`
 }
 
 // Pod is one pod behind the tested Service. Loaded tells that it received the
@@ -54,12 +55,21 @@ type Pod struct {
 	Loaded bool   `json:"loaded"`
 }
 
-// Path is the way the requests took.
+// The kinds of Path.
+const (
+	PathPortForward = "API server port-forward"
+	PathDirect      = "direct"
+)
+
+// Path is the way the requests took. Pods are counted where it leads to pods; a
+// direct one has the round trip that was measured before the load.
 type Path struct {
-	Kind       string `json:"kind"`
-	Transport  string `json:"transport"`
-	PodsLoaded int    `json:"pods_loaded"`
-	PodsReady  int    `json:"pods_ready"`
+	Kind           string  `json:"kind"`
+	Transport      string  `json:"transport"`
+	PodsLoaded     int     `json:"pods_loaded"`
+	PodsReady      int     `json:"pods_ready"`
+	RoundTripP50US float64 `json:"round_trip_p50_us,omitempty"`
+	RoundTripP99US float64 `json:"round_trip_p99_us,omitempty"`
 }
 
 // Request is what each request carried.
@@ -103,6 +113,7 @@ type Load struct {
 	DurationSeconds      float64 `json:"duration_seconds,omitempty"`
 	Requests             uint64  `json:"requests,omitempty"`
 	WarmupSeconds        float64 `json:"warmup_seconds"`
+	WarmupRequests       uint64  `json:"warmup_requests,omitempty"`
 	TimeoutSeconds       float64 `json:"timeout_seconds"`
 }
 
@@ -146,6 +157,28 @@ type Client struct {
 	Stream                 *Stream    `json:"stream,omitempty"`
 	Errors                 []Error    `json:"errors,omitempty"`
 	Series                 []Interval `json:"series,omitempty"`
+	Stability              *Stability `json:"stability,omitempty"`
+}
+
+// Stability tells whether the rate and the mean response time held still: the
+// last ComparedWindows against their mean. Spreads are the largest distance from
+// it, as a ratio. SteadyFromSeconds is after which every window was like them.
+type Stability struct {
+	Steady              bool     `json:"steady"`
+	LimitRatio          float64  `json:"limit_ratio"`
+	ComparedWindows     int      `json:"compared_windows"`
+	RateSpreadRatio     float64  `json:"request_rate_spread_ratio"`
+	ResponseSpreadRatio float64  `json:"response_time_spread_ratio"`
+	SteadyFromSeconds   float64  `json:"steady_from_seconds,omitempty"`
+	Windows             []Window `json:"windows"`
+}
+
+// Window is a part of the run.
+type Window struct {
+	StartSeconds         float64 `json:"start_seconds"`
+	WidthSeconds         float64 `json:"width_seconds"`
+	RequestRatePerSecond float64 `json:"request_rate_per_second"`
+	ResponseMeanUS       float64 `json:"response_time_mean_us"`
 }
 
 // Stream is what came of successful requests that may have several responses:

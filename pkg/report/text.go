@@ -84,6 +84,9 @@ func (s *screen) title(b *Bench) {
 	if b.Target.Service != "" {
 		where += "/" + b.Target.Service
 	}
+	if b.Target.URL != "" {
+		where = b.Target.URL
+	}
 	line := s.heading.Render("Triton load test: " + model + " at " + where)
 	if b.Interrupted {
 		line += "  " + s.warn.Render("interrupted")
@@ -92,7 +95,12 @@ func (s *screen) title(b *Bench) {
 }
 
 func (s *screen) setup(b *Bench) {
-	path := fmt.Sprintf("%s (%s), %d of %d ready pods", b.Path.Kind, b.Path.Transport, b.Path.PodsLoaded, b.Path.PodsReady)
+	path := fmt.Sprintf("%s (%s)", b.Path.Kind, b.Path.Transport)
+	if b.Path.Kind != PathDirect {
+		path += fmt.Sprintf(", %d of %d ready pods", b.Path.PodsLoaded, b.Path.PodsReady)
+	} else if b.Path.RoundTripP50US > 0 {
+		path += fmt.Sprintf(", round trip p50 %s, p99 %s", Microseconds(b.Path.RoundTripP50US), Microseconds(b.Path.RoundTripP99US))
+	}
 	for _, p := range b.Target.Pods {
 		if p.Loaded {
 			path += ", " + p.Name
@@ -158,7 +166,10 @@ func describeLoad(b *Bench) string {
 	if l.DurationSeconds > 0 {
 		text += ", " + Seconds(l.DurationSeconds)
 	}
-	if l.WarmupSeconds > 0 {
+	switch {
+	case l.WarmupRequests > 0:
+		text += " after " + Count(l.WarmupRequests) + " warm-up requests"
+	case l.WarmupSeconds > 0:
 		text += " after " + Seconds(l.WarmupSeconds) + " warm-up"
 	}
 	return text

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/charmbracelet/lipgloss"
@@ -24,6 +25,9 @@ func (s *screen) client(b *Bench) {
 	}
 	s.fact("requests", strings.Join(counts, ", "))
 	s.fact("throughput", fmt.Sprintf("%s req/s, %s infer/s", Significant(c.RequestRatePerSecond), Significant(c.InferenceRatePerSecond)))
+	if st := c.Stability; st != nil {
+		s.fact("stability", s.stability(st))
+	}
 	if st := c.Stream; st != nil {
 		text := fmt.Sprintf("%s responses, %s per request (%s to %s), %s/s", Count(st.Responses), Significant(st.ResponsesPerRequest), Count(st.MinResponses), Count(st.MaxResponses), Significant(st.ResponseRatePerSecond))
 		if st.Tokens > 0 {
@@ -35,6 +39,37 @@ func (s *screen) client(b *Bench) {
 	for _, e := range c.Errors {
 		s.fact("error", fmt.Sprintf("%s × %s, first at %s: %s", s.bad.Render(Count(e.Count)), e.Class, Seconds(e.FirstAtSeconds), e.First))
 	}
+}
+
+func (s *screen) stability(st *Stability) string {
+	last := st.Windows[len(st.Windows)-st.ComparedWindows:]
+	of := fmt.Sprintf("last %d of %d windows of %s", st.ComparedWindows, len(st.Windows), Seconds(math.Round(last[0].WidthSeconds)))
+	if st.Steady {
+		text := fmt.Sprintf("steady: %s within %s in throughput, %s in mean response", of, Percent(st.RateSpreadRatio), Percent(st.ResponseSpreadRatio))
+		if st.SteadyFromSeconds > 0 {
+			text += fmt.Sprintf("; only from %s on: lengthen the warm-up", Seconds(math.Round(st.SteadyFromSeconds)))
+		}
+		return text
+	}
+	var drifted []string
+	for _, d := range []struct {
+		spread float64
+		name   string
+		value  func(Window) string
+	}{
+		{st.RateSpreadRatio, "throughput", func(w Window) string { return Significant(w.RequestRatePerSecond) + " req/s" }},
+		{st.ResponseSpreadRatio, "mean response", func(w Window) string { return Microseconds(w.ResponseMeanUS) }},
+	} {
+		if d.spread <= st.LimitRatio {
+			continue
+		}
+		var values []string
+		for _, w := range last {
+			values = append(values, d.value(w))
+		}
+		drifted = append(drifted, d.name+" "+strings.Join(values, ", "))
+	}
+	return s.warn.Render("not steady: ") + strings.Join(drifted, "; ") + " in the " + of + ": over " + Percent(st.LimitRatio) + " off their mean"
 }
 
 func (s *screen) latencies(b *Bench) {
@@ -83,7 +118,11 @@ func (s *screen) server(b *Bench) {
 	if v == nil {
 		return
 	}
-	s.section("Server", "from the statistics of "+plural(len(v.Pods), "Triton pod"))
+	of, outside := plural(len(v.Pods), "Triton pod"), "network, tunnel"
+	if b.Path.Kind == PathDirect {
+		of, outside = "the server at this address", "network"
+	}
+	s.section("Server", "from the statistics of "+of)
 	text := fmt.Sprintf("%s ok, %s failed; %s inferences in %s executions", Count(v.Requests), Count(v.Failed), Count(v.Inferences), Count(v.Executions))
 	if v.CacheHits > 0 {
 		text += fmt.Sprintf("; %s cache hits", Count(v.CacheHits))
@@ -91,7 +130,7 @@ func (s *screen) server(b *Bench) {
 	s.fact("requests", text)
 	switch {
 	case !v.Complete:
-		s.fact("", s.warn.Render("incomplete: ")+"a pod's counters were lost or reset, see below")
+		s.fact("", s.warn.Render("incomplete: ")+"counters were lost or reset, see below")
 	case v.ForeignRequests > 0:
 		s.fact("", s.warn.Render(Count(uint64(v.ForeignRequests))+" of them from other clients"))
 	}
@@ -125,7 +164,7 @@ func (s *screen) server(b *Bench) {
 		parts = append(parts, struct {
 			name string
 			us   float64
-		}{"network, tunnel", *v.OutsideUS})
+		}{outside, *v.OutsideUS})
 	}
 	total := 0.0
 	for _, p := range parts {

@@ -37,18 +37,21 @@ type ModelConfig struct {
 	Platform string `json:"platform"`
 	Backend  string `json:"backend"`
 	// MaxBatchSize is 0 for a model without a batch dimension.
-	MaxBatchSize           int                    `json:"max_batch_size"`
-	Input                  []InputConfig          `json:"input"`
-	Output                 []OutputConfig         `json:"output"`
-	InstanceGroup          []InstanceGroup        `json:"instance_group"`
-	DynamicBatching        *DynamicBatching       `json:"dynamic_batching"`
-	SequenceBatching       *SequenceBatching      `json:"sequence_batching"`
-	EnsembleScheduling     *EnsembleScheduling    `json:"ensemble_scheduling"`
-	ModelTransactionPolicy ModelTransactionPolicy `json:"model_transaction_policy"`
-	ResponseCache          ResponseCache          `json:"response_cache"`
-	Parameters             map[string]struct {
-		StringValue string `json:"string_value"`
-	} `json:"parameters"`
+	MaxBatchSize           int                       `json:"max_batch_size"`
+	Input                  []InputConfig             `json:"input"`
+	Output                 []OutputConfig            `json:"output"`
+	InstanceGroup          []InstanceGroup           `json:"instance_group"`
+	DynamicBatching        *DynamicBatching          `json:"dynamic_batching"`
+	SequenceBatching       *SequenceBatching         `json:"sequence_batching"`
+	EnsembleScheduling     *EnsembleScheduling       `json:"ensemble_scheduling"`
+	ModelTransactionPolicy ModelTransactionPolicy    `json:"model_transaction_policy"`
+	ResponseCache          ResponseCache             `json:"response_cache"`
+	Parameters             map[string]ModelParameter `json:"parameters"`
+}
+
+// ModelParameter is a setting that the backend knows.
+type ModelParameter struct {
+	StringValue string `json:"string_value"`
 }
 
 // InputConfig is one input. Dims has no batch dimension, and is what a client
@@ -109,24 +112,34 @@ type QueuePolicy struct {
 
 // SequenceBatching is present when requests have to belong to sequences.
 type SequenceBatching struct {
-	MaxSequenceIdleMicroseconds uint64 `json:"max_sequence_idle_microseconds"`
-	ControlInput                []struct {
-		Name    string `json:"name"`
-		Control []struct {
-			Kind     string   `json:"kind"`
-			DataType Datatype `json:"data_type"`
-		} `json:"control"`
-	} `json:"control_input"`
+	MaxSequenceIdleMicroseconds uint64                 `json:"max_sequence_idle_microseconds"`
+	ControlInput                []SequenceControlInput `json:"control_input"`
+}
+
+// SequenceControlInput is an input by which the server tells the model of a
+// sequence's state.
+type SequenceControlInput struct {
+	Name    string            `json:"name"`
+	Control []SequenceControl `json:"control"`
+}
+
+// SequenceControl is what a control input says.
+type SequenceControl struct {
+	Kind     string   `json:"kind"`
+	DataType Datatype `json:"data_type"`
 }
 
 // EnsembleScheduling is present when the model is a chain of other models.
 type EnsembleScheduling struct {
-	Step []struct {
-		ModelName    string            `json:"model_name"`
-		ModelVersion int64             `json:"model_version"`
-		InputMap     map[string]string `json:"input_map"`
-		OutputMap    map[string]string `json:"output_map"`
-	} `json:"step"`
+	Step []EnsembleStep `json:"step"`
+}
+
+// EnsembleStep is one model of the chain.
+type EnsembleStep struct {
+	ModelName    string            `json:"model_name"`
+	ModelVersion int64             `json:"model_version"`
+	InputMap     map[string]string `json:"input_map"`
+	OutputMap    map[string]string `json:"output_map"`
 }
 
 // ModelTransactionPolicy tells whether a request may have any number of

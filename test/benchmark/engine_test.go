@@ -14,21 +14,13 @@ import (
 const (
 	engineRounds = 3
 	engineRound  = 2 * time.Second
-	// The stall that users feel: a tenth of the time.
-	stallEvery    = 2 * time.Second
-	stallFor      = 200 * time.Millisecond
-	stallDuration = 4 * time.Second
-	stallInFlight = 64
-	stallRounds   = 3
 )
 
 // TestEngine compares the load engine with the field's on a bare server, in
-// interleaved rounds: what a request costs the client, and what is reported of
-// a server that stalls.
+// interleaved rounds: what a request costs the client.
 func TestEngine(t *testing.T) {
 	steady := startTarget(t)
-	stalling := startTarget(t, "-stall-every", stallEvery.String(), "-stall-for", stallFor.String())
-	p, stalled := writePayload(t, steady.http), writePayload(t, stalling.http)
+	p := writePayload(t, steady.http)
 	writeSection(t, "The load engine", `The engine (pkg/bench and pkg/triton alone) beside other load generators, against a
 server on one core that computes nothing: model simple, INT32[1,16] twice, plain TCP
 on one machine, medians of `+strconv.Itoa(engineRounds)+` interleaved rounds of `+engineRound.String()+`. CPU is user and system time
@@ -40,12 +32,6 @@ the status at most.
 `+closedLoop(t, steady, httpGenerators(p), "wrk", "vegeta")+`
 ### gRPC, closed loop, `+strconv.Itoa(perConnection)+` requests in flight per connection
 `+closedLoop(t, steady, grpcGenerators(p), "h2load, HTTP/2", "ghz")+`
-### A server that stalls
-The server stops for `+stallFor.String()+` every `+stallEvery.String()+`, so one request in ten is late and a user's p99 is
-about 180 ms. Each tool offers the rate on `+strconv.Itoa(stallInFlight)+` connections for `+stallDuration.String()+`, medians of `+strconv.Itoa(stallRounds)+`
-rounds. wrk and h2load offer no rate.
-
-`+stallTable(t, stalling, stalled)+`
 ### Memory of a long run
 `+memoryTable(t, steady))
 }
@@ -57,7 +43,7 @@ func closedLoop(t *testing.T, at target, generators []generator, ceiling, peer s
 		"|---|---|---|---|---|---|---|---|---|",
 	}
 	for _, inFlight := range []int{1, 16, 64} {
-		a := attack{target: at, inFlight: inFlight, duration: engineRound}
+		a := attack{target: at, inFlight: inFlight, duration: engineRound, core: -1}
 		results := interleaved(t, generators, a, engineRounds)
 		cpu := func(o outcome) float64 { return o.cpuUS }
 		index := func(name string) int {
@@ -74,33 +60,14 @@ func closedLoop(t *testing.T, at target, generators []generator, ceiling, peer s
 	return strings.Join(rows, "\n") + "\n"
 }
 
-func stallTable(t *testing.T, at target, p payload) string {
-	rows := []string{"| offered/s | client | answered/s | p50 ms | p99 ms | CPU µs/request |", "|---|---|---|---|---|---|"}
-	generators := slices.Concat(httpGenerators(p), grpcGenerators(p)[1:])
-	generators = slices.DeleteFunc(generators, func(g generator) bool { return strings.HasPrefix(g.name, "h2load") || g.name == "wrk" })
-	for _, rate := range []int{500, 5000} {
-		a := attack{target: at, inFlight: stallInFlight, rate: rate, duration: stallDuration}
-		results := interleaved(t, generators, a, stallRounds)
-		for i, g := range generators {
-			m, name := results[i], g.name
-			if i >= len(generators)-2 {
-				name += ", gRPC"
-			}
-			rows = append(rows, fmt.Sprintf("| %d | %s | %.0f | %s | %s | %.1f |", rate, name, medianOf(m, func(o outcome) float64 { return o.perSecond(a) }),
-				milliseconds(m, p50), milliseconds(m, p99), medianOf(m, func(o outcome) float64 { return o.cpuUS })))
-		}
-	}
-	return strings.Join(rows, "\n") + "\n"
-}
-
-// memoryTable is the peak of this engine at a short and at a long run.
+// memoryTable is the peak of this engine at a short, a long and a very long run.
 func memoryTable(t *testing.T, at target) string {
 	rows := []string{"| requests | memory MiB at most |", "|---|---|"}
-	for _, requests := range []string{"100000", "1000000"} {
+	for _, requests := range []string{"100000", "1000000", "10000000"} {
 		g := generator{"this engine", func(attack) []string {
 			return []string{"engine", "-address", at.http, "-concurrency", "16", "-requests", requests}
 		}, readEngine}
-		rows = append(rows, fmt.Sprintf("| %s | %.1f |", requests, g.run(t, attack{}).memoryMiB))
+		rows = append(rows, fmt.Sprintf("| %s | %.1f |", requests, g.run(t, attack{core: -1}).memoryMiB))
 	}
 	return strings.Join(rows, "\n") + "\n"
 }

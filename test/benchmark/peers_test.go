@@ -27,16 +27,24 @@ type attack struct {
 	inFlight int
 	rate     int
 	duration time.Duration
+	core     int // the client's own, -1 for all
 }
 
 // outcome is what a load generator says, and what it took of the machine. A
 // quantile of 0 is one that it doesn't tell.
 type outcome struct {
-	requests  uint64
-	p50, p99  time.Duration
-	cpuUS     float64 // user and system time per request
-	memoryMiB float64 // resident, at most
+	requests                 uint64
+	p50, p90, p99, p999, max time.Duration
+	cpuUS                    float64 // user and system time per request
+	memoryMiB                float64 // resident, at most
+	// Of this engine only.
+	service           quantiles
+	lag               quantiles
+	answeredPerSecond float64
 }
+
+// quantiles are in µs, as this engine's program prints them.
+type quantiles struct{ P50, P90, P99, P999, Max float64 }
 
 func (o outcome) perSecond(a attack) float64 { return float64(o.requests) / a.duration.Seconds() }
 
@@ -52,11 +60,11 @@ type generator struct {
 func (g generator) run(t *testing.T, a attack) outcome {
 	t.Helper()
 	args := g.args(a)
-	program := filepath.Join(binDir, args[0])
-	if _, err := os.Stat(program); err != nil {
-		program = args[0]
+	args = append([]string{program(args[0])}, args[1:]...)
+	if a.core >= 0 {
+		args = onCore(a.core, args)
 	}
-	cmd := exec.CommandContext(t.Context(), program, args[1:]...)
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = plainEnvironment()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -185,7 +193,7 @@ func httpGenerators(p payload) []generator {
 		}, readH2load},
 		{"this engine", func(a attack) []string { return engineArgs(a, "-address", a.target.http) }, readEngine},
 		{"fortio", func(a attack) []string {
-			return []string{"fortio", "load", "-c", strconv.Itoa(a.inFlight), "-qps", strconv.Itoa(a.rate), "-t", seconds(a) + "s", "-p", "50,99", "-quiet", "-json", "-", "-content-type", "application/octet-stream", "-H", p.headers[0], "-payload-file", p.http, url(a)}
+			return []string{"fortio", "load", "-c", strconv.Itoa(a.inFlight), "-qps", strconv.Itoa(a.rate), "-t", seconds(a) + "s", "-p", "50,90,99,99.9", "-quiet", "-json", "-", "-content-type", "application/octet-stream", "-H", p.headers[0], "-payload-file", p.http, url(a)}
 		}, readFortio},
 		{"hey", func(a attack) []string {
 			return []string{"hey", "-z", seconds(a) + "s", "-c", strconv.Itoa(a.inFlight), "-q", fmt.Sprint(float64(a.rate) / float64(a.inFlight)), "-m", "POST", "-T", "application/octet-stream", "-H", p.headers[0], "-D", p.http, url(a)}
@@ -228,15 +236,20 @@ func seconds(a attack) string { return fmt.Sprint(a.duration.Seconds()) }
 
 func readEngine(t *testing.T, output string) outcome {
 	var r struct {
-		Completed, Failed uint64
-		ResponseUS        struct{ P50, P99 float64 }
+		Completed, Failed                uint64
+		RequestsPerSecond                float64
+		ResponseUS, ServiceUS, SendLagUS quantiles
 	}
 	decode(t, output, &r)
 	if r.Failed > 0 {
 		t.Fatalf("%d requests failed", r.Failed)
 	}
 	us := func(v float64) time.Duration { return time.Duration(v * float64(time.Microsecond)) }
-	return outcome{requests: r.Completed, p50: us(r.ResponseUS.P50), p99: us(r.ResponseUS.P99)}
+	q := r.ResponseUS
+	return outcome{
+		requests: r.Completed, p50: us(q.P50), p90: us(q.P90), p99: us(q.P99), p999: us(q.P999), max: us(q.Max),
+		service: r.ServiceUS, lag: r.SendLagUS, answeredPerSecond: r.RequestsPerSecond,
+	}
 }
 
 func readWrk(t *testing.T, output string) outcome {
@@ -261,17 +274,22 @@ func readFortio(t *testing.T, output string) outcome {
 		RetCodes          map[string]uint64
 		DurationHistogram struct {
 			Percentiles []struct{ Percentile, Value float64 }
+			Max         float64
 		}
 	}
 	decode(t, output, &r)
-	o := outcome{requests: r.RetCodes["200"]}
+	inSeconds := func(v float64) time.Duration { return time.Duration(v * float64(time.Second)) }
+	o := outcome{requests: r.RetCodes["200"], max: inSeconds(r.DurationHistogram.Max)}
 	for _, p := range r.DurationHistogram.Percentiles {
-		d := time.Duration(p.Value * float64(time.Second))
-		switch p.Percentile {
+		switch d := inSeconds(p.Value); p.Percentile {
 		case 50:
 			o.p50 = d
+		case 90:
+			o.p90 = d
 		case 99:
 			o.p99 = d
+		case 99.9:
+			o.p999 = d
 		}
 	}
 	return o
@@ -285,23 +303,27 @@ func readHey(t *testing.T, output string) outcome {
 		}
 		return duration(t, m[1]+"s", `(.*)`)
 	}
-	return outcome{requests: find(t, output, `\[200\]\s+(\d+) responses`), p50: inSeconds(`50%+ in ([\d.]+) secs`), p99: inSeconds(`99%+ in ([\d.]+) secs`)}
+	return outcome{requests: find(t, output, `\[200\]\s+(\d+) responses`),
+		p50: inSeconds(`50%+ in ([\d.]+) secs`), p90: inSeconds(`90%+ in ([\d.]+) secs`), p99: inSeconds(`99%+ in ([\d.]+) secs`),
+		max: inSeconds(`Slowest:\s+([\d.]+) secs`)}
 }
 
 func readVegeta(t *testing.T, results string) outcome {
-	out, err := exec.CommandContext(t.Context(), filepath.Join(binDir, "vegeta"), "report", "-type=json", results).Output()
+	out, err := exec.CommandContext(t.Context(), program("vegeta"), "report", "-type=json", results).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var r struct {
 		Latencies struct {
 			P50 time.Duration `json:"50th"`
+			P90 time.Duration `json:"90th"`
 			P99 time.Duration `json:"99th"`
+			Max time.Duration `json:"max"`
 		}
 		StatusCodes map[string]uint64 `json:"status_codes"`
 	}
 	decode(t, string(out), &r)
-	return outcome{requests: r.StatusCodes["200"], p50: r.Latencies.P50, p99: r.Latencies.P99}
+	return outcome{requests: r.StatusCodes["200"], p50: r.Latencies.P50, p90: r.Latencies.P90, p99: r.Latencies.P99, max: r.Latencies.Max}
 }
 
 func readGhz(t *testing.T, output string) outcome {
@@ -311,13 +333,16 @@ func readGhz(t *testing.T, output string) outcome {
 			Percentage int
 			Latency    time.Duration
 		}
+		Slowest time.Duration
 	}
 	decode(t, output, &r)
-	o := outcome{requests: r.StatusCodeDistribution["OK"]}
+	o := outcome{requests: r.StatusCodeDistribution["OK"], max: r.Slowest}
 	for _, l := range r.LatencyDistribution {
 		switch l.Percentage {
 		case 50:
 			o.p50 = l.Latency
+		case 90:
+			o.p90 = l.Latency
 		case 99:
 			o.p99 = l.Latency
 		}

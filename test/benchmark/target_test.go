@@ -5,7 +5,6 @@ package benchmark
 import (
 	"bufio"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -15,7 +14,17 @@ type target struct{ http, grpc string }
 
 func startTarget(t *testing.T, args ...string) target {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(binDir, "target"), args...)
+	return startTargetOn(t, -1, args...)
+}
+
+// startTargetOn gives it a core, unless that is -1.
+func startTargetOn(t *testing.T, core int, args ...string) target {
+	t.Helper()
+	args = append([]string{program("target")}, args...)
+	if core >= 0 {
+		args = onCore(core, args)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = plainEnvironment()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

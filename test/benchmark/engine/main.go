@@ -13,9 +13,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"time"
-
-	"google.golang.org/grpc"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
@@ -29,7 +28,7 @@ type outcome struct {
 	SendLagUS                 quantiles
 }
 
-type quantiles struct{ P50, P99, P999, Max float64 }
+type quantiles struct{ P50, P90, P99, P999, Max float64 }
 
 func main() {
 	var load bench.Load
@@ -64,9 +63,9 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 		return requester{s}, err
 	}
 	if rpc != "" {
-		var connections []*grpc.ClientConn
+		var connections []*triton.GRPCConnection
 		for range (max(load.Concurrency, load.MaxInFlight) + perConnection - 1) / perConnection {
-			cc, err := triton.DialGRPC(dialTo(rpc))
+			cc, err := triton.NewGRPCConnection(dialTo(rpc), triton.GRPCAddress{})
 			if err != nil {
 				return err
 			}
@@ -77,6 +76,10 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 			s, err := triton.NewGRPCSender(connections[worker/perConnection], spec, triton.GRPCOptions{})
 			return requester{s}, err
 		}
+	}
+	if load.Open() {
+		// As the plugin does: who waits for a due time holds a processor.
+		runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	}
 	runner := bench.NewRunner(factory)
 	defer runner.Close()
@@ -95,7 +98,7 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 
 func quantilesOf(l bench.Latency) quantiles {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-	return quantiles{us(l.Quantile(0.5)), us(l.Quantile(0.99)), us(l.Quantile(0.999)), us(l.Max())}
+	return quantiles{us(l.Quantile(0.5)), us(l.Quantile(0.9)), us(l.Quantile(0.99)), us(l.Quantile(0.999)), us(l.Max())}
 }
 
 // request is built from the server's metadata, as the plugin does.
