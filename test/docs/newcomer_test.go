@@ -114,7 +114,7 @@ func TestShownReport(t *testing.T) {
 	if m == nil {
 		t.Fatal("the README shows no report")
 	}
-	now := labels(sandbox.Must(t, "kubectl-triton", "bench", "bert", "--concurrency", "16", "--duration", "8s"))
+	now := labels(sandbox.Must(t, "kubectl-triton", "bench", "bert", "--concurrency", "16", "--duration", "5s"))
 	for label := range labels(m[1]) {
 		if !now[label] {
 			t.Errorf("a report has no line %q today; it has %v", label, now)

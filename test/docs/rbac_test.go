@@ -52,6 +52,8 @@ type duty struct {
 // missing with the needed role alone, and names each permission that is taken
 // from that.
 func TestRBAC(t *testing.T) {
+	// From nothing, and without the kinds that observe up brings.
+	sandbox.Must(t, "kubectl-triton", "observe", "down", "--purge", "--yes")
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}
 	if _, err := sandbox.Client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
