@@ -124,8 +124,8 @@ func surveyPermissions(namespace string) []permission {
 	return []permission{
 		{"", "namespaces", "", []string{"get", "list"}, "see the stack's namespace and what a Prometheus selects", nil},
 		{"", "nodes", "", []string{"list"}, "find the GPU nodes", nil},
-		{"", "pods", "", []string{"list"}, "find Triton and the exporters", nil},
-		{"", "services", "", []string{"list"}, "find Triton", nil},
+		{"", "pods", "", []string{"list"}, "find Triton, the exporters and the stack's pods", nil},
+		{"", "services", "", []string{"list"}, "find Triton, Prometheus and Grafana", nil},
 		{"apps", "daemonsets", "", []string{"list"}, "find exporters that are there already", nil},
 		{"monitoring.coreos.com", "prometheuses", "", []string{"list"}, "find a Prometheus that is there already", nil},
 		{"monitoring.coreos.com", "podmonitors", "", []string{"list"}, "see what is scraped already", nil},
@@ -192,8 +192,6 @@ func statusPermissions(namespace string) []permission {
 	return append(surveyPermissions(namespace),
 		permission{"apps", "deployments", namespace, []string{"list"}, "see whether the stack runs", nil},
 		permission{"apps", "statefulsets", namespace, []string{"list"}, "see whether the stack runs", nil},
-		permission{"", "services", namespace, []string{"list"}, "find Prometheus and Grafana", nil},
-		permission{"", "pods", namespace, []string{"list"}, "see whether the stack runs", nil},
 		permission{"", "pods/portforward", namespace, []string{"create"}, "ask Prometheus and Grafana", nil},
 	)
 }
