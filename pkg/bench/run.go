@@ -44,6 +44,7 @@ type run struct {
 	series        series
 	lastTake      int64
 	cutting       bool
+	numbered      uint64 // requests that were given a number, sent or not; the loop's
 }
 
 func newRun(ctx context.Context, runner *Runner, load Load) *run {
@@ -113,7 +114,7 @@ func (r *run) supervise(progress func(Progress)) *Result {
 	}
 	r.take()
 	res := r.result(interrupted)
-	r.runner.seq += res.Issued
+	r.runner.seq += max(res.Issued, r.numbered)
 	reporter.finish(Progress{
 		Elapsed: res.Elapsed, Total: r.load.Duration, TotalRequests: r.load.Requests,
 		Issued: res.Issued, Completed: res.Completed, Failed: res.Failed,

@@ -39,7 +39,6 @@ func after(ctx context.Context, d time.Duration) (int, error) {
 func newVirtual(f Factory) *Runner {
 	r := NewRunner(f)
 	r.pacer = func(_ Pacing, c clock) pacer { return newTimerPacer(c) }
-	r.seat = newChannelSeat
 	return r
 }
 
