@@ -44,6 +44,8 @@ type run struct {
 	series        series
 	lastTake      int64
 	cutting       bool
+	usage         usage // at the start
+	usageKnown    bool
 	numbered      uint64 // requests that were given a number, sent or not; the loop's
 }
 
@@ -57,6 +59,7 @@ func newRun(ctx context.Context, runner *Runner, load Load) *run {
 }
 
 func (r *run) begin() {
+	r.usage, r.usageKnown = r.runner.usage()
 	r.started, r.origin = r.clock.wall(), r.clock.now()
 	r.lastTake = r.origin
 	if r.load.Duration > 0 {
@@ -260,6 +263,9 @@ func (r *run) result(interrupted bool) *Result {
 	r.loop.fill(res)
 	if r.load.Open() {
 		res.Elapsed = max(res.Elapsed, res.Offered)
+	}
+	if after, ok := r.runner.usage(); ok && r.usageKnown {
+		res.CPU = clientCPU(r.usage, after, res.Completed)
 	}
 	res.Stability = stabilityOf(res.Series, res.Offered)
 	res.End = res.Start.Add(res.Elapsed)

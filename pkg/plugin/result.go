@@ -132,6 +132,12 @@ func describeClient(r *bench.Result) report.Client {
 			P50US: microseconds(s.P50), P99US: microseconds(s.P99), MaxUS: microseconds(s.Max),
 		})
 	}
+	if u := r.CPU; u != nil {
+		c.CPU = &report.CPU{UsedSeconds: u.Used.Seconds(), WaitedSeconds: u.Waited.Seconds(), DelayMeanUS: microseconds(u.DelayMean)}
+		if seconds := r.Elapsed.Seconds(); seconds > 0 && r.Issued > 0 {
+			c.CPU.CoresUsed, c.CPU.PerRequestUS = u.Used.Seconds()/seconds, microseconds(u.Used)/float64(r.Issued)
+		}
+	}
 	c.Stability = describeStability(r.Stability)
 	return c
 }

@@ -158,6 +158,18 @@ type Client struct {
 	Errors                 []Error    `json:"errors,omitempty"`
 	Series                 []Interval `json:"series,omitempty"`
 	Stability              *Stability `json:"stability,omitempty"`
+	CPU                    *CPU       `json:"cpu,omitempty"`
+}
+
+// CPU is what the test took of the client's machine. Its threads waited when they
+// were ready to run and had no processor; DelayMeanUS estimates what that added
+// to each service time.
+type CPU struct {
+	UsedSeconds   float64 `json:"used_seconds"`
+	CoresUsed     float64 `json:"cores_used"`
+	PerRequestUS  float64 `json:"per_request_us"`
+	WaitedSeconds float64 `json:"waited_seconds"`
+	DelayMeanUS   float64 `json:"delay_per_request_us"`
 }
 
 // Stability tells whether the rate and the mean response time held still: the
