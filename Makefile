@@ -34,6 +34,14 @@ KUBE_FLAGS  := $(LDFLAGS) -X $(VERSION_PKG).gitVersion=$(KUBERNETES) -X $(VERSIO
 TAGS        := remove_all_sd,enable_kubernetes_sd
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
+# What makes a release, and Krew to try one. Compiled without inlining, as the
+# sandbox's parts are: nobody waits for their speed.
+TOOLS       := $(BIN)/tools
+RELEASE_TOOLS := github.com/goreleaser/goreleaser/v2@v2.15.4 \
+	github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 \
+	sigs.k8s.io/krew/cmd/krew@v0.4.3 sigs.k8s.io/krew/cmd/validate-krew-manifest@v0.4.3
+TOOL_FLAGS  := GOBIN=$(abspath $(TOOLS)) GOFLAGS='-trimpath "-gcflags=all=-dwarf=false -l"'
+
 PROGRAMS    := ./cmd/sandbox ./cmd/tritonserver ./cmd/dcgm-exporter ./cmd/grafana ./cmd/k8s-sidecar ./cmd/prometheus-config-reloader ./cmd/kube-webhook-certgen \
 	github.com/prometheus/prometheus/cmd/prometheus
 
@@ -45,7 +53,7 @@ PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers docs release-tools release-snapshot release fuzz generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -92,16 +100,22 @@ demo:
 test: unit e2e
 
 unit: rules-test
-	$(GO) test ./cmd/... ./assets/... ./pkg/... ./test/architecture/...
+	$(GO) test ./cmd/... ./assets/... ./pkg/... ./test/architecture/... ./test/docs/...
 	cd sandbox && $(GO) test -vet=off ./...
 
-e2e: build sandbox kubectl helm charts
+e2e: build sandbox kubectl helm charts release-tools
 	cd sandbox && $(GO) test -vet=off -tags e2e -count=1 -timeout 20m ./cluster/... ./node/...
 	hack/with-sandbox.sh env $(GO) test -tags e2e -count=1 -timeout 10m ./pkg/portforward/...
 	$(GO) test -tags e2e -count=1 -timeout 30m ./test/e2e/...
 	$(GO) test -tags e2e -count=1 -timeout 30m ./test/observe/...
 	$(GO) test -tags e2e -count=1 -timeout 15m ./test/check/...
+	$(GO) test -tags e2e -count=1 -timeout 15m ./test/release/...
 	$(GO) test -tags e2e -count=1 -timeout 5m ./test/direct/...
+	$(GO) test -tags e2e -count=1 -timeout 10m ./test/docs/...
+
+## docs: what is generated in docs/: the command reference and the Roles
+docs:
+	$(GO) test ./pkg/plugin -run 'TestReference|TestRBACFiles' -count=1 -update
 
 ## race: the libraries under the race detector (needs a C compiler)
 race:
@@ -112,6 +126,10 @@ vet:
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./...
 	cd sandbox && $(GO) vet ./... && $(GO) vet -tags e2e ./...
+
+## fuzz: every fuzz target, FUZZTIME each (60s)
+fuzz:
+	hack/fuzz.sh
 
 ## lint: golangci-lint with .golangci.yaml
 lint:
@@ -128,6 +146,20 @@ peers:
 	done
 	@command -v wrk h2load >/dev/null || apt-get install -y wrk nghttp2-client
 	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./test/benchmark/target ./test/benchmark/engine
+
+## release-tools: GoReleaser, its list of what a program is made of, and Krew
+release-tools:
+	@mkdir -p $(TOOLS)
+	@set -e; for tool in $(RELEASE_TOOLS); do $(TOOL_FLAGS) $(GO) install -ldflags "$(LDFLAGS)" $$tool; done
+
+## release-snapshot: all archives of a release into dist/, without publishing, and checked
+release-snapshot: kubectl release-tools
+	PATH=$(abspath $(TOOLS)):$$PATH CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB goreleaser release --snapshot --clean
+	$(GO) test -tags e2e -count=1 -run TestCompleteRelease ./test/release -dist dist
+
+## release: the same of a tag, published; needs GITHUB_TOKEN
+release: release-tools
+	PATH=$(abspath $(TOOLS)):$$PATH CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB goreleaser release --clean
 
 ## benchmark: measure against named peers, write docs/benchmarks.md
 benchmark: build sandbox kubectl helm charts peers benchmark.test

@@ -30,7 +30,8 @@ type Node struct {
 	// node's life cycle, which come and go by themselves.
 	Taints        []corev1.Taint
 	Ready         bool
-	Unschedulable bool // cordoned
+	NotReadyWhy   string // in the words of its Ready condition; "" when it is ready or says nothing
+	Unschedulable bool   // cordoned
 
 	Allocated Resources // held by Holders, a device that several pods share counted once
 	Holders   []Holder  // ordered by namespace and name
@@ -80,7 +81,9 @@ func newNode(n *corev1.Node, signs []sign, slice *nodeSlices) *Node {
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
-			node.Ready = c.Status == corev1.ConditionTrue
+			if node.Ready = c.Status == corev1.ConditionTrue; !node.Ready {
+				node.NotReadyWhy = firstOf(c.Message, c.Reason)
+			}
 		}
 	}
 	for _, t := range n.Spec.Taints {

@@ -11,7 +11,7 @@ func (c *Cluster) nodeProblems() []Problem {
 	if len(c.Nodes) == 0 {
 		return []Problem{{
 			Kind: ProblemNoGPUNodes, Severity: SeverityWarning,
-			What:  fmt.Sprintf("none of the %d nodes shows a GPU, by resource or label", c.TotalNodes),
+			What:  noGPUIn(c.TotalNodes),
 			Cause: "a GPU node pool may be scaled to zero; else drivers, device plugin and feature discovery are all missing",
 			Next:  "kubectl get nodes --label-columns node.kubernetes.io/instance-type",
 		}}
@@ -50,7 +50,7 @@ func (c *Cluster) nodeProblems() []Problem {
 	}, migState("failed"), "{nodes} {has} a failed MIG configuration")
 	add(Problem{
 		Kind: ProblemNotReady, Severity: SeverityWarning,
-		Cause: "the kubelet doesn't report, or reports trouble",
+		Cause: c.notReadyCause(),
 		Next:  "kubectl describe node {node}",
 	}, func(n *Node) bool { return !n.Ready }, "{nodes} {is} not ready")
 	add(Problem{
@@ -59,6 +59,30 @@ func (c *Cluster) nodeProblems() []Problem {
 		Next:  "kubectl triton nodes label",
 	}, func(n *Node) bool { return offers(n) && !n.selectable() }, "{nodes} {offers} GPUs, but {has} no label that says so")
 	return append(found, c.driverProblems()...)
+}
+
+func noGPUIn(nodes int) string {
+	switch nodes {
+	case 0:
+		return "the cluster has no node"
+	case 1:
+		return "the only node shows no GPU, by resource or label"
+	}
+	return fmt.Sprintf("none of the %d nodes shows a GPU, by resource or label", nodes)
+}
+
+// notReadyCause is what the kubelets say, if they do.
+func (c *Cluster) notReadyCause() string {
+	var said []string
+	for i := range c.Nodes {
+		if why := c.Nodes[i].NotReadyWhy; why != "" && !slices.Contains(said, why) {
+			said = append(said, why)
+		}
+	}
+	if len(said) == 0 {
+		return "the kubelet doesn't report, or reports trouble"
+	}
+	return "the kubelet says: " + strings.Join(said[:min(len(said), exampleNodes)], "; ")
 }
 
 func (c *Cluster) notOfferedCause() string {

@@ -62,7 +62,7 @@ func newMarker(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *B
 	if err != nil {
 		return nil, err
 	}
-	endpoint := dialer.Service(svc.namespace, svc.name, svc.port)
+	endpoint := svc.endpoint(dialer)
 	client, err := grafana.New("http://grafana", transport(endpoint.DialContext), auth)
 	if err != nil {
 		return nil, err

@@ -47,9 +47,10 @@ func newCheckCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say what is wrong from GPU to Grafana, and what mends it",
-		Long: `Say what is wrong with GPU nodes, exporters, monitoring and Triton, and why.
+		Long: `Say what is wrong from GPU to Grafana, and what mends it.
 
-It asks from the API server up to the models.
+It asks from the API server up to the models: permissions, GPU nodes, exporters,
+monitoring, Triton.
 
 Each line is one check: √ all is well, ! it works but not as well as it could,
 × it does not work, · it could not be asked or does not apply. A failure says

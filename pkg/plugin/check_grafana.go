@@ -78,7 +78,7 @@ func (m *monitoring) dashboards(ctx context.Context) check.Outcome {
 		case errors.As(err, &unreachable):
 			return check.Pending("waits for Grafana", "", "")
 		default:
-			return check.Pending(err.Error(), "", "")
+			return check.Pending(err.Error(), "", m.mendLogin(err))
 		}
 	}
 	detail := fmt.Sprintf("%d of %d loaded", loaded, loaded+len(problems))
@@ -90,6 +90,22 @@ func (m *monitoring) dashboards(ctx context.Context) check.Outcome {
 		return check.Pending(detail+"; "+strings.Join(problems, ", "), "", mend)
 	}
 	return check.OK(detail)
+}
+
+// mendLogin is the command after which Grafana takes the login in its Secret; ""
+// when that is not what is wrong. A Grafana without a volume reads the Secret
+// when it starts, one with a volume keeps the password in its database.
+func (m *monitoring) mendLogin(err error) string {
+	var status *grafana.StatusError
+	svc := m.watched.grafana
+	if !errors.As(err, &status) || status.Status != http.StatusUnauthorized || svc.name == "" {
+		return ""
+	}
+	if !m.watched.grafanaKeeps {
+		return fmt.Sprintf("kubectl rollout restart deployment --namespace %s --selector app.kubernetes.io/name=grafana", svc.namespace)
+	}
+	return fmt.Sprintf("kubectl get secret --namespace %s %s -o jsonpath='{.data.%s}' | base64 -d | kubectl exec -i --namespace %s svc/%s -c grafana -- grafana cli admin reset-admin-password --password-from-stdin",
+		svc.namespace, svc.name, adminPasswordKey, svc.namespace, svc.name)
 }
 
 // annotationsWritable writes one and removes it: whether credentials suffice,
@@ -105,7 +121,7 @@ func (m *monitoring) annotationsWritable(ctx context.Context) check.Outcome {
 		Text: "Written by 'kubectl triton check' to see whether it may; removed at once.",
 	})
 	if err != nil {
-		return check.Wrong(check.Finding{What: "no annotation could be written, so that load tests can't be marked: " + err.Error()})
+		return check.Wrong(check.Finding{What: "no annotation could be written, so that load tests can't be marked: " + err.Error(), Command: m.mendLogin(err)})
 	}
 	// What was written has to go, also when the run is being ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), proofTimeout)

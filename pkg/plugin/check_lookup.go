@@ -119,7 +119,7 @@ func (l *lookup) readNodes(ctx context.Context) check.Outcome {
 	}
 	var denied []check.Finding
 	for _, d := range found.Denied {
-		denied = append(denied, check.Finding{What: "you may not list " + d.Kind + "s, so what depends on them is not checked: " + d.Reason, Level: check.Warning})
+		denied = append(denied, check.Finding{What: "you may not read everything of kind " + d.Kind + ", so what depends on them is not checked: " + d.Reason, Level: check.Warning})
 	}
 	if !found.Knows(gpu.KindPod) {
 		for _, ns := range l.namespaces() {
@@ -199,7 +199,7 @@ func concerns(p *corev1.Pod) bool {
 // slim keeps what the questions read.
 func slim(p *corev1.Pod) corev1.Pod {
 	out := corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Labels: p.Labels, DeletionTimestamp: p.DeletionTimestamp},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion, Labels: p.Labels, DeletionTimestamp: p.DeletionTimestamp},
 		Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, Volumes: p.Spec.Volumes},
 		Status:     corev1.PodStatus{Phase: p.Status.Phase, Conditions: p.Status.Conditions, ContainerStatuses: p.Status.ContainerStatuses},
 	}
@@ -244,9 +244,9 @@ func (l *lookup) grafana(ctx context.Context) (stackService, *portforward.Endpoi
 	}
 	port, ok := containerPort(&pods[i], []string{"grafana"}, 3000)
 	if !ok {
-		return found, l.dialer.Service(found.namespace, found.name, found.port), nil
+		return found, l.dialer.ServiceOf(svc, pods, found.port), nil
 	}
-	return found, l.dialer.Pod(pods[i].Namespace, pods[i].Name, fmt.Sprint(port)), nil
+	return found, l.dialer.PodOf(&pods[i], fmt.Sprint(port)), nil
 }
 
 // serviceOf finds a Service of the stack by its labels, then by its names; in

@@ -62,6 +62,9 @@ type watched struct {
 	rules              bool   // the project's own are meant to be there
 	dashboards         string // namespace of the ConfigMaps that Grafana loads; "" when it loads none
 	imported           bool   // Grafana has no sidecar that would load them
+
+	grafana      stackService
+	grafanaKeeps bool // on a volume that outlives its pod
 }
 
 // operatedPods are the labels that the operator gives the pods of one Prometheus.
@@ -142,7 +145,7 @@ func (m *monitoring) prometheusAPI(ctx context.Context) (*metrics.Prometheus, er
 	if !ok {
 		return nil, fmt.Errorf("pod %s of Prometheus %s has no web port", pod.Name, where)
 	}
-	endpoint := m.dialer.Pod(pod.Namespace, pod.Name, fmt.Sprint(port))
+	endpoint := m.dialer.PodOf(pod, fmt.Sprint(port))
 	m.prometheus, err = metrics.NewPrometheus("http://prometheus", transport(endpoint.DialContext))
 	return m.prometheus, err
 }

@@ -13,55 +13,6 @@ import (
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
 )
 
-// benchPermissions are what "bench" can't do without; what it reads besides,
-// such as Grafana's login, it says itself when that is missing.
-func benchPermissions(namespace string) []permission {
-	return []permission{
-		{"", "services", namespace, []string{"get"}, "find Triton"},
-		{"", "pods", namespace, []string{"get", "list"}, "choose a ready pod"},
-		{"", "pods/portforward", namespace, []string{"create"}, "reach Triton"},
-	}
-}
-
-// nodesPermissions are what "nodes" shows everything with.
-func nodesPermissions() []permission {
-	return []permission{
-		{"", "nodes", "", []string{"list"}, "find the GPU nodes"},
-		{"", "pods", "", []string{"list"}, "see who holds GPUs"},
-		{"apps", "daemonsets", "", []string{"list"}, "find the exporters"},
-		{"node.k8s.io", "runtimeclasses", "", []string{"get"}, "look for RuntimeClass nvidia"},
-		{"resource.k8s.io", "resourceslices", "", []string{"list"}, "see GPUs of the DRA driver"},
-	}
-}
-
-func nodesLabelPermissions() []permission {
-	return append(nodesPermissions(), permission{"", "nodes", "", []string{"patch"}, "label nodes"})
-}
-
-// statusPermissions are what "observe status" reads.
-func statusPermissions(namespace string) []permission {
-	return []permission{
-		{"", "nodes", "", []string{"list"}, "find the GPU nodes"},
-		{"apps", "daemonsets", "", []string{"list"}, "find the exporters"},
-		{"", "secrets", namespace, []string{"list", "get"}, "read Helm's records"},
-		{"monitoring.coreos.com", "prometheuses", "", []string{"list"}, "find the Prometheus"},
-		{"monitoring.coreos.com", "podmonitors", "", []string{"list"}, "see what it scrapes"},
-		{"monitoring.coreos.com", "servicemonitors", "", []string{"list"}, "see what it scrapes"},
-		{"", "pods", namespace, []string{"get", "list"}, "see whether the stack runs"},
-		{"", "pods/portforward", namespace, []string{"create"}, "ask Prometheus and Grafana"},
-	}
-}
-
-// openPermissions are what "observe open" needs.
-func openPermissions(namespace string) []permission {
-	return []permission{
-		{"", "services", namespace, []string{"get", "list"}, "find Grafana"},
-		{"", "secrets", namespace, []string{"get", "list"}, "read Grafana's login"},
-		{"", "pods", namespace, []string{"get", "list"}, "choose a ready pod"},
-		{"", "pods/portforward", namespace, []string{"create"}, "reach Grafana"},
-	}
-}
-
 // access asks the API server what the user may do, no question twice.
 type access struct {
 	cluster *cluster
@@ -70,7 +21,8 @@ type access struct {
 	answers map[accessQuestion]*accessAnswer
 }
 
-type accessQuestion struct{ group, resource, namespace, verb string }
+// accessQuestion is one of the API server's; name "" is any object.
+type accessQuestion struct{ group, resource, namespace, verb, name string }
 
 type accessAnswer struct {
 	once    sync.Once
@@ -94,7 +46,7 @@ func (a *access) allowed(ctx context.Context, q accessQuestion) (bool, error) {
 		resource, sub, _ := strings.Cut(q.resource, "/")
 		review, err := a.cluster.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Group: q.group, Resource: resource, Subresource: sub, Namespace: q.namespace, Verb: q.verb,
+				Group: q.group, Resource: resource, Subresource: sub, Namespace: q.namespace, Verb: q.verb, Name: q.name,
 			}},
 		}, metav1.CreateOptions{})
 		if answer.err = err; err == nil {
@@ -102,6 +54,20 @@ func (a *access) allowed(ctx context.Context, q accessQuestion) (bool, error) {
 		}
 	})
 	return answer.allowed, answer.err
+}
+
+// allowedAll says whether a permission's verb is granted for all its objects.
+func (a *access) allowedAll(ctx context.Context, p permission, verb string) (bool, error) {
+	names := p.names
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	for _, name := range names {
+		if allowed, err := a.allowed(ctx, accessQuestion{p.group, p.resource, p.namespace, verb, name}); err != nil || !allowed {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // denied lists what the user lacks, all questions side by side.
@@ -115,7 +81,7 @@ func (a *access) denied(ctx context.Context, needed []permission) ([]string, err
 	for i, p := range needed {
 		for _, verb := range p.verbs {
 			wg.Go(func() {
-				allowed, err := a.allowed(ctx, accessQuestion{p.group, p.resource, p.namespace, verb})
+				allowed, err := a.allowedAll(ctx, p, verb)
 				mu.Lock()
 				defer mu.Unlock()
 				switch {
@@ -160,7 +126,7 @@ func (l *lookup) commandAccess() []commandAccess {
 	triton, monitoring := l.tritonNamespace(), l.options.StackNamespace
 	return []commandAccess{
 		{"may-bench", "bench", triton, benchPermissions(triton)},
-		{"may-models", "models", triton, benchPermissions(triton)},
+		{"may-models", "models", triton, modelsPermissions(triton)},
 		{"may-nodes", "nodes", "", nodesPermissions()},
 		{"may-nodes-label", "nodes label", "", nodesLabelPermissions()},
 		{"may-observe-up", "observe up", monitoring, upPermissions(monitoring)},

@@ -54,8 +54,10 @@ func (l *lookup) findMonitoring(tritons []tritonFound) (*monitoring, error) {
 		w.prometheus, w.prometheusPods = newStackService(svc, prometheusService()), labels.Set(svc.Spec.Selector)
 	}
 	if svc := l.serviceOf(grafanaService()); svc != nil {
-		w.dashboards = svc.Namespace
-		w.imported = !slices.ContainsFunc(podsBehind(svc, l.podList), func(p corev1.Pod) bool {
+		pods := podsBehind(svc, l.podList)
+		w.dashboards, w.grafana = svc.Namespace, newStackService(svc, grafanaService())
+		w.grafanaKeeps = slices.ContainsFunc(pods, keepsData)
+		w.imported = !slices.ContainsFunc(pods, func(p corev1.Pod) bool {
 			return slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return strings.Contains(c.Name, "sc-dashboard") })
 		})
 	}
@@ -190,6 +192,11 @@ func (l *lookup) monitoringCheckers() []check.Checker {
 	)
 }
 
+// keepsData tells a pod with a volume that outlives it.
+func keepsData(p corev1.Pod) bool {
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
+}
+
 // persistence looks for a claim among the volumes of some pods.
 func (l *lookup) persistence(namespace string, of labels.Set, what, loses, mend string) check.Outcome {
 	pods, err := l.pods(context.Background(), namespace, of)
@@ -197,7 +204,7 @@ func (l *lookup) persistence(namespace string, of labels.Set, what, loses, mend 
 		return check.Skip("no pod of " + what + " may be looked at")
 	}
 	for _, p := range pods {
-		claimed := slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil || v.Ephemeral != nil })
+		claimed := keepsData(p)
 		if !claimed {
 			return check.Wrong(check.Finding{What: fmt.Sprintf("pod %s/%s of %s has no volume that lasts", p.Namespace, p.Name, what), Why: loses, Command: mend})
 		}

@@ -359,7 +359,7 @@ func TestTritonAnswers(t *testing.T) {
 			a.configs[0].InstanceGroup = nil
 		}, (*tritonAnswer).gpusUsed, ""},
 		"dynamic batching": {nil, (*tritonAnswer).batching, ""},
-		"no batching":      {func(a *tritonAnswer) { a.configs[0].DynamicBatching = nil }, (*tritonAnswer).batching, "1 model of Triton ns/svc take batches, but requests are not joined: m"},
+		"no batching":      {func(a *tritonAnswer) { a.configs[0].DynamicBatching = nil }, (*tritonAnswer).batching, "1 model takes batches in Triton ns/svc, but requests are not joined: m"},
 		"can't be batched": {func(a *tritonAnswer) { a.configs[0].DynamicBatching = nil; a.configs[0].MaxBatchSize = 0 }, (*tritonAnswer).batching, ""},
 		"sequences, joined": {func(a *tritonAnswer) {
 			a.configs[0].DynamicBatching = nil

@@ -102,7 +102,7 @@ func (l *lookup) server(svc *corev1.Service, pod *corev1.Pod) (server *triton.Cl
 			port = n
 		}
 	}
-	hc := httpClient(l.dialer.Pod(pod.Namespace, pod.Name, fmt.Sprint(port)).DialContext)
+	hc := httpClient(l.dialer.PodOf(pod, fmt.Sprint(port)).DialContext)
 	return triton.NewClient(hc, tritonURL), hc.CloseIdleConnections
 }
 

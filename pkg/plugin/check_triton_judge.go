@@ -186,7 +186,8 @@ func (a *tritonAnswer) batching() []check.Finding {
 	}
 	slices.Sort(without)
 	return []check.Finding{{
-		What: fmt.Sprintf("%s of Triton %s take batches, but requests are not joined: %s", counted(len(without), "model", "models"), a.name(), some(without)),
-		Why:  "without dynamic_batching in its configuration each request runs alone, however full the queue is", Command: "kubectl triton bench " + without[0] + " --batch-size 1",
+		What:    fmt.Sprintf("%s batches in Triton %s, but requests are not joined: %s", counted(len(without), "model takes", "models take"), a.name(), some(without)),
+		Why:     "without dynamic_batching in config.pbtxt each request runs alone, however full the queue is; add 'dynamic_batching { }' there and load the model again, unless the clients batch",
+		Command: fmt.Sprintf("kubectl triton models --namespace %s --service %s %s", a.service.Namespace, a.service.Name, without[0]),
 	}}
 }

@@ -30,6 +30,8 @@ func newDashboardsCommand(streams genericiooptions.IOStreams) *cobra.Command {
 The plugin ships three: gpu-dashboard, triton-latency and loadtest-annotated.
 "observe up" provisions them. To change one, import it under another uid, edit
 it in Grafana, and export it into a file that is clean and shows small diffs.`,
+		Example: `  # what Grafana has, and what of it differs from what the plugin ships
+  kubectl triton dashboards list`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -89,7 +91,7 @@ func (o *grafanaFlags) connect(ctx context.Context) (*grafana.Client, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := grafana.New("http://grafana", transport(dialer.Service(svc.namespace, svc.name, svc.port).DialContext), auth)
+	client, err := grafana.New("http://grafana", transport(svc.endpoint(dialer).DialContext), auth)
 	if err != nil {
 		return nil, nil, errors.Join(err, dialer.Close())
 	}

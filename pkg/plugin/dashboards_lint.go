@@ -34,11 +34,12 @@ type lintFinding struct {
 func newDashboardsLintCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &DashboardsLintOptions{IOStreams: streams}
 	cmd := &cobra.Command{
-		Use:   "lint FILE…",
-		Short: "Check dashboards against conventions",
-		Long:  "Check dashboards against conventions. The exit code is 1 if there are findings.\nNeither a cluster nor Grafana is asked.\n\n" + lintRules(),
-		Args:  cobra.MinimumNArgs(1),
-		RunE:  runDashboards(o.Complete, o.Validate, o.Run),
+		Use:     "lint FILE…",
+		Short:   "Check dashboards against conventions",
+		Long:    "Check dashboards against conventions.\n\nThe exit code is 1 if there are findings. No cluster and no Grafana is asked.\n\n" + lintRules(),
+		Example: `  kubectl triton dashboards lint my-dashboard.json`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    runDashboards(o.Complete, o.Validate, o.Run),
 	}
 	o.addFlags(cmd.Flags())
 	return cmd

@@ -61,8 +61,9 @@ func newDashboardsListCommand(streams genericiooptions.IOStreams) *cobra.Command
 The state of one that is shipped is current (the same in Grafana), differs,
 missing, or unknown when Grafana can't be asked. Ids, versions, data sources and
 chosen values make no difference.`,
-		Args: cobra.NoArgs,
-		RunE: runDashboards(func([]string) {}, o.Validate, o.Run),
+		Example: `  kubectl triton dashboards list`,
+		Args:    cobra.NoArgs,
+		RunE:    runDashboards(func([]string) {}, o.Validate, o.Run),
 	}
 	o.grafanaFlags.addFlags(cmd.Flags())
 	o.outputFlag.addFlags(cmd.Flags())

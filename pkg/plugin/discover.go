@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 )
 
 // The names that a Triton has when nobody says otherwise.
@@ -30,6 +32,15 @@ type tritonService struct {
 	MetricsPort     string
 	Selector        labels.Selector
 	How             string
+
+	object *corev1.Service
+	pods   []corev1.Pod // behind it, where the search read them; podsOf takes them
+}
+
+// endpoint is the way to a port of the Service, first to one of the pods that
+// were read.
+func (t *tritonService) endpoint(dialer *portforward.Dialer, pods []corev1.Pod, port string) *portforward.Endpoint {
+	return dialer.ServiceOf(t.object, pods, port)
 }
 
 // findTriton resolves the flags to one Service. Without an explicit name it
@@ -70,7 +81,11 @@ func (c *cluster) findTriton(ctx context.Context, namespace, service, port strin
 		if len(scan.byAnswer) > 0 {
 			how += ", by the answer of its pods"
 		}
-		return newTritonService(&scan.services[0], port, how)
+		found, err := newTritonService(&scan.services[0], port, how)
+		if err == nil {
+			found.pods = podsBehind(found.object, scan.pods)
+		}
+		return found, err
 	}
 	var list []string
 	for _, s := range scan.services {
@@ -117,6 +132,7 @@ func newTritonService(svc *corev1.Service, port, how string) (*tritonService, er
 		MetricsPort: tritonMetrics().in(svc),
 		Selector:    labels.SelectorFromSet(svc.Spec.Selector),
 		How:         how,
+		object:      svc,
 	}
 	if port != "" {
 		t.HTTPPort = port
@@ -145,9 +161,13 @@ func (e *noHTTPPortError) what() string {
 	return fmt.Sprintf("Service %s in namespace %s has no port that looks like Triton's HTTP (named http or numbered 8000)", e.name, e.namespace)
 }
 
-// podsOf lists the pods behind the Service.
+// podsOf lists the pods behind the Service; the first time those that the search
+// for it has read, if it did.
 func (c *cluster) podsOf(ctx context.Context, t *tritonService) ([]corev1.Pod, error) {
-	var pods []corev1.Pod
+	pods := t.pods
+	if t.pods = nil; len(pods) > 0 {
+		return pods, nil
+	}
 	if err := c.eachPod(ctx, t.Namespace, t.Selector, func(p *corev1.Pod) { pods = append(pods, *p) }); err != nil {
 		return nil, c.explain(err, "list the pods behind Service "+t.Name+" in namespace "+t.Namespace)
 	}

@@ -103,7 +103,7 @@ func (s *tritonScan) ask(ctx context.Context, c *cluster, unsure []corev1.Servic
 		}
 		defer dialer.Close()
 		probe = func(ctx context.Context, svc *corev1.Service) error {
-			endpoint := dialer.Service(svc.Namespace, svc.Name, tritonHTTP().in(svc))
+			endpoint := dialer.ServiceOf(svc, podsBehind(svc, s.pods), tritonHTTP().in(svc))
 			_, err := triton.NewClient(httpClient(endpoint.DialContext), tritonURL).ServerMetadata(ctx)
 			return err
 		}

@@ -61,7 +61,9 @@ func newGPUWatch(ctx context.Context, c *cluster, dialer *portforward.Dialer, o 
 	return w
 }
 
-func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *BenchOptions) (*metrics.Prometheus, error) {
+// findPrometheus finds the one that the flags name, or the cluster's; among pods,
+// where its own have been read already.
+func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer, o *BenchOptions, pods ...corev1.Pod) (*metrics.Prometheus, error) {
 	ctx, cancel := context.WithTimeout(ctx, prometheusTimeout)
 	defer cancel()
 	if o.NoPrometheus {
@@ -77,7 +79,7 @@ func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer,
 		if err != nil {
 			return nil, err
 		}
-		endpoint := dialer.Service(svc.namespace, svc.name, svc.port)
+		endpoint := dialer.ServiceOf(svc.object, podsBehind(svc.object, pods), svc.port)
 		p, err = metrics.NewPrometheus("http://prometheus", transport(endpoint.DialContext))
 	}
 	if err != nil {
@@ -105,7 +107,7 @@ func (c *cluster) exporterPods(ctx context.Context, namespace string) []corev1.P
 }
 
 func metricsSource(dialer *portforward.Dialer, p *corev1.Pod, port int32) metrics.Source {
-	endpoint := dialer.Pod(p.Namespace, p.Name, fmt.Sprint(port))
+	endpoint := dialer.PodOf(p, fmt.Sprint(port))
 	return metrics.Source{
 		Name:  "pod " + p.Name,
 		Pod:   metrics.NamespacedName{Namespace: p.Namespace, Name: p.Name},

@@ -44,8 +44,10 @@ func newModelsLoadCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load MODEL",
 		Short: "Have Triton load a model, or load it anew",
-		Long: `Have Triton load a model of its repository, or load it anew, on every running
-pod behind the Service, and wait until it is ready.
+		Long: `Have Triton load a model, or load it anew.
+
+It is asked on every running pod behind the Service, and the command waits until
+the model is ready.
 
 A server allows it only with --model-control-mode=explicit. It lasts until the
 pod ends: a pod that starts later loads what its --load-model flags name.
@@ -69,8 +71,10 @@ func newModelsUnloadCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unload MODEL",
 		Short: "Have Triton unload a model",
-		Long: `Have Triton unload a model on every running pod behind the Service, and wait
-until it is gone. Requests that it has begun are still answered.
+		Long: `Have Triton unload a model.
+
+It is asked on every running pod behind the Service, and the command waits until
+the model is gone. Requests that it has begun are still answered.
 
 Before that it says how much the model has served and which ensembles need it,
 and asks for a "yes". Mind the readiness: with any model unloaded Triton's

@@ -68,9 +68,13 @@ func (c *cluster) openModels(ctx context.Context, o *modelsFlags) (*modelsTunnel
 	if err != nil {
 		return nil, err
 	}
-	t := &modelsTunnel{dialer: dialer, service: svc, dial: func(ref portforward.PodRef) dialFunc {
+	t := &modelsTunnel{dialer: dialer, service: svc}
+	t.dial = func(ref portforward.PodRef) dialFunc {
+		if pod := t.object(ref); pod != nil {
+			return dialer.PodOf(pod, fmt.Sprint(ref.Port)).DialContext
+		}
 		return dialer.Pod(ref.Namespace, ref.Name, fmt.Sprint(ref.Port)).DialContext
-	}}
+	}
 	if err := t.choose(ctx, c, o); err != nil {
 		return nil, errors.Join(err, dialer.Close())
 	}
@@ -78,10 +82,10 @@ func (c *cluster) openModels(ctx context.Context, o *modelsFlags) (*modelsTunnel
 }
 
 func (t *modelsTunnel) choose(ctx context.Context, c *cluster, o *modelsFlags) (err error) {
-	if t.pods, err = t.dialer.Service(t.service.Namespace, t.service.Name, t.service.HTTPPort).Candidates(ctx); err != nil {
+	if t.objects, err = c.podsOf(ctx, t.service); err != nil {
 		return err
 	}
-	if t.objects, err = c.podsOf(ctx, t.service); err != nil {
+	if t.pods, err = t.service.endpoint(t.dialer, t.objects, t.service.HTTPPort).Candidates(ctx); err != nil {
 		return err
 	}
 	if name := strings.TrimPrefix(o.Pod, "pod/"); name != "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -113,7 +114,12 @@ func (o *NodesOptions) Run(ctx context.Context) error {
 	}
 	n := newNotes(o.IOStreams)
 	n.step("Reading the nodes of %s", c.rest.Host)
-	found, err := c.surveyGPUs(ctx, o.Names)
+	var pods []corev1.Pod // of the stack, among them Prometheus's
+	found, err := c.surveyGPUs(ctx, o.Names, func(p *corev1.Pod) {
+		if p.Namespace == o.StackNamespace && concerns(p) {
+			pods = append(pods, slim(p))
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -122,7 +128,7 @@ func (o *NodesOptions) Run(ctx context.Context) error {
 		if !o.NoPrometheus && len(r.Nodes) > 0 {
 			n.step("Asking Prometheus for the utilisation")
 		}
-		o.addUtilization(ctx, c, r)
+		o.addUtilization(ctx, c, r, pods)
 	}
 	if ctx.Err() != nil {
 		return errNodesInterrupted()
@@ -155,12 +161,12 @@ func (o *NodesOptions) print(r *nodesReport) error {
 
 // surveyGPUs reads the GPU nodes, and makes sure that those asked for by name
 // are among them.
-func (c *cluster) surveyGPUs(ctx context.Context, names []string) (*gpu.Cluster, error) {
+func (c *cluster) surveyGPUs(ctx context.Context, names []string, also ...func(*corev1.Pod)) (*gpu.Cluster, error) {
 	client, err := c.compactClient()
 	if err != nil {
 		return nil, explainConfig(err)
 	}
-	found, err := gpu.Survey(ctx, client)
+	found, err := gpu.Survey(ctx, client, also...)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, errNodesInterrupted()

@@ -179,7 +179,7 @@ func TestNoGPUNodes(t *testing.T) {
 	r := newNodesReport(surveyed(t, fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "cpu"}})), nil, "")
 	want := `0 GPU nodes of 1
 
-! none of the 1 nodes shows a GPU, by resource or label
+! the only node shows no GPU, by resource or label
   a GPU node pool may be scaled to zero; else drivers, device plugin and feature
   discovery are all missing
   → kubectl get nodes --label-columns node.kubernetes.io/instance-type
@@ -217,7 +217,7 @@ func TestUtilizationReasons(t *testing.T) {
 		t.Error(got)
 	}
 	many := &nodesReport{Nodes: []nodeReport{{Name: "a"}}, GPUsCapacity: 40_000}
-	(&NodesOptions{}).addUtilization(t.Context(), nil, many)
+	(&NodesOptions{}).addUtilization(t.Context(), nil, many, nil)
 	if len(many.Missing) != 1 || !strings.Contains(many.Missing[0].Why, "40000 GPUs") {
 		t.Errorf("%+v", many.Missing)
 	}

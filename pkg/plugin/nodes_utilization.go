@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
@@ -22,7 +24,7 @@ const (
 
 // addUtilization fills in the mean utilisation of each node's GPUs, or says why
 // it isn't known.
-func (o *NodesOptions) addUtilization(ctx context.Context, c *cluster, r *nodesReport) {
+func (o *NodesOptions) addUtilization(ctx context.Context, c *cluster, r *nodesReport, pods []corev1.Pod) {
 	missing := func(why, fix string) {
 		r.Missing = append(r.Missing, report.Missing{Part: "utilisation", Why: why, Fix: fix})
 	}
@@ -38,7 +40,7 @@ func (o *NodesOptions) addUtilization(ctx context.Context, c *cluster, r *nodesR
 	}
 	ctx, cancel := context.WithTimeout(ctx, utilizationWait)
 	defer cancel()
-	window, err := o.window(ctx, c)
+	window, err := o.window(ctx, c, pods)
 	if err != nil {
 		missing(err.Error(), "kubectl triton observe up, or name another place with --stack-namespace or --prometheus-url")
 		return
@@ -66,13 +68,13 @@ func (r *nodesReport) noUtilization(window metrics.GPUWindow) string {
 }
 
 // window reads the GPUs' last minutes from the Prometheus that bench uses too.
-func (o *NodesOptions) window(ctx context.Context, c *cluster) (metrics.GPUWindow, error) {
+func (o *NodesOptions) window(ctx context.Context, c *cluster, pods []corev1.Pod) (metrics.GPUWindow, error) {
 	dialer, err := portforward.New(portforward.Config{REST: c.rest, Client: c.client})
 	if err != nil {
 		return metrics.GPUWindow{}, err
 	}
 	defer dialer.Close()
-	prometheus, err := findPrometheus(ctx, c, dialer, &BenchOptions{StackNamespace: o.StackNamespace, PrometheusURL: o.PrometheusURL})
+	prometheus, err := findPrometheus(ctx, c, dialer, &BenchOptions{StackNamespace: o.StackNamespace, PrometheusURL: o.PrometheusURL}, pods...)
 	if err != nil {
 		return metrics.GPUWindow{}, err
 	}

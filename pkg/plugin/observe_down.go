@@ -82,23 +82,6 @@ func (o *ObserveDownOptions) Validate() error {
 	return validStackOutput(o.Output)
 }
 
-// downPermissions are what "observe down" needs.
-func downPermissions(namespace string) []permission {
-	return []permission{
-		{"", "secrets", namespace, []string{"list", "get", "update", "delete"}, "read and delete Helm's records"},
-		{"", "configmaps", "", []string{"list"}, "find the dashboards"},
-		{"", "configmaps", namespace, []string{"delete"}, "delete the dashboards"},
-		{"monitoring.coreos.com", "podmonitors", "", []string{"list"}, "find the monitors"},
-		{"monitoring.coreos.com", "podmonitors", namespace, []string{"delete"}, "delete the monitors"},
-		{"apiextensions.k8s.io", "customresourcedefinitions", "", []string{"list"}, "say which kinds stay"},
-		{"coordination.k8s.io", "leases", namespace, []string{"get", "create", "update", "delete"}, "keep two operations apart"},
-		{"", "pods", namespace, []string{"list"}, "see whether everything has ended"},
-		{"apps", "deployments", namespace, []string{"delete"}, "delete Grafana and the operator"},
-		{"rbac.authorization.k8s.io", "clusterroles", "", []string{"delete"}, "delete the releases' roles"},
-		{"rbac.authorization.k8s.io", "clusterrolebindings", "", []string{"delete"}, "delete the releases' roles"},
-	}
-}
-
 // Run removes the stack and prints what went and what stays.
 func (o *ObserveDownOptions) Run(ctx context.Context) error {
 	began := time.Now()

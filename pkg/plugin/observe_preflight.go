@@ -14,45 +14,6 @@ import (
 // oldestKubernetes is what the pinned charts and server-side apply need.
 const oldestKubernetes = "1.25.0"
 
-// permission is one thing that a command has to be allowed to do.
-type permission struct {
-	group, resource, namespace string
-	verbs                      []string
-	what                       string // completes "to …"
-}
-
-// upPermissions are what "observe up" needs; a chart's own objects need more
-// of the same kinds.
-func upPermissions(namespace string) []permission {
-	all := []string{"get", "create", "patch", "delete"}
-	return []permission{
-		{"", "namespaces", "", []string{"get", "list"}, "see the stack's namespace and what a Prometheus selects"},
-		{"", "nodes", "", []string{"list"}, "find the GPU nodes"},
-		{"apps", "daemonsets", "", []string{"list"}, "find exporters that are there already"},
-		{"", "secrets", namespace, []string{"list", "get", "create", "update", "delete"}, "keep Helm's records"},
-		{"coordination.k8s.io", "leases", namespace, []string{"get", "create", "update", "delete"}, "keep two installations apart"},
-		{"apiextensions.k8s.io", "customresourcedefinitions", "", []string{"get", "create", "patch"}, "install prometheus-operator's kinds"},
-		{"rbac.authorization.k8s.io", "clusterroles", "", all, "let Prometheus discover its targets"},
-		{"rbac.authorization.k8s.io", "clusterrolebindings", "", all, "let Prometheus discover its targets"},
-		{"monitoring.coreos.com", "prometheuses", "", []string{"list"}, "find a Prometheus that is there already"},
-		{"monitoring.coreos.com", "podmonitors", "", []string{"list"}, "see what is scraped already"},
-		{"monitoring.coreos.com", "servicemonitors", "", []string{"list"}, "see what is scraped already"},
-		{"monitoring.coreos.com", "prometheusrules", "", []string{"list"}, "find the rules of an earlier run"},
-		{"", "configmaps", "", []string{"list"}, "find the dashboards of an earlier run"},
-		{"monitoring.coreos.com", "prometheuses", namespace, all, "make the Prometheus"},
-		{"monitoring.coreos.com", "podmonitors", namespace, all, "make Prometheus scrape Triton"},
-		{"monitoring.coreos.com", "servicemonitors", namespace, all, "make Prometheus scrape the GPUs"},
-		{"monitoring.coreos.com", "prometheusrules", namespace, all, "install rules and alerts"},
-		{"", "configmaps", namespace, all, "install the dashboards"},
-		{"", "services", namespace, all, "make the stack's Services"},
-		{"", "serviceaccounts", namespace, all, "make the stack's ServiceAccounts"},
-		{"apps", "deployments", namespace, all, "run Grafana and the operator"},
-		{"apps", "daemonsets", namespace, all, "run dcgm-exporter"},
-		{"", "pods", namespace, []string{"list"}, "see whether the stack starts"},
-		{"", "pods/portforward", namespace, []string{"create"}, "prove that Prometheus and Grafana answer"},
-	}
-}
-
 // preflight says everything that would keep the command from working, before
 // it changes anything.
 func (c *cluster) preflight(ctx context.Context, namespace string, needed []permission) error {

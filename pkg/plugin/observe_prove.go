@@ -72,7 +72,7 @@ func (r *liveReads) monitors() *stack.Monitors { return nil }
 func (r *liveReads) grafana(ctx context.Context) (svc stackService, way *portforward.Endpoint, err error) {
 	for _, ns := range []string{r.plan.Namespace, r.plan.Prometheus.Namespace} {
 		if svc, err = r.cluster.findStackService(ctx, ns, grafanaService()); err == nil {
-			return svc, r.dialer.Service(svc.namespace, svc.name, svc.port), nil
+			return svc, svc.endpoint(r.dialer), nil
 		}
 	}
 	return svc, nil, err

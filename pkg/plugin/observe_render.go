@@ -71,6 +71,9 @@ func (o *ObserveRenderOptions) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, note := range survey.notes {
+		fmt.Fprintln(o.ErrOut, "note: "+note)
+	}
 	client, err := o.stackClient(c)
 	if err != nil {
 		return err

@@ -228,12 +228,22 @@ func drift(plan *stack.Plan) report.StackCheck {
 		return check
 	}
 	var differs []string
+	total, compared, unknown := 0, 0, ""
 	for _, component := range plan.Components() {
 		for _, change := range component.Changes {
-			if change.Changed() {
+			total++
+			switch {
+			case change.Changed():
 				differs = append(differs, fmt.Sprintf("%s would be %sd", change.Ref, change.Verb))
+			case change.Verb == stack.Unknown:
+				unknown = change.Note
+				continue
 			}
+			compared++
 		}
+	}
+	if unknown != "" {
+		check.State, check.Detail = report.CheckSkipped, fmt.Sprintf("only %d of %d objects could be compared: %s", compared, total, unknown)
 	}
 	for _, component := range []*stack.Component{&plan.Stack, &plan.Exporter} {
 		if component.Verb == stack.Create {

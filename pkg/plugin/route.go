@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/grpc"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
@@ -58,7 +56,7 @@ const (
 type way struct {
 	dial dialFunc
 	host string
-	grpc []grpc.DialOption
+	grpc triton.GRPCAddress
 }
 
 // control are the calls by which a test learns of the server and its models.

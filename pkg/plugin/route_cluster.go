@@ -68,7 +68,7 @@ func (r *clusterRoute) find(ctx context.Context) (_ control, err error) {
 	if r.pods, err = r.cluster.podsOf(ctx, r.service); err != nil {
 		return nil, err
 	}
-	r.endpoint = r.dialer.Service(r.service.Namespace, r.service.Name, r.service.HTTPPort)
+	r.endpoint = r.service.endpoint(r.dialer, r.pods, r.service.HTTPPort)
 	if r.pod, err = r.endpoint.Resolve(ctx); err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (r *clusterRoute) requireGRPC() error {
 func (r *clusterRoute) way(protocol string) way {
 	endpoint := r.endpoint
 	if protocol == "grpc" {
-		endpoint = r.dialer.Service(r.service.Namespace, r.service.Name, r.service.GRPCPort)
+		endpoint = r.service.endpoint(r.dialer, r.pods, r.service.GRPCPort)
 	}
 	return way{dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := endpoint.DialContext(ctx, network, address)
@@ -150,7 +150,7 @@ func (r *clusterRoute) sources(ctx context.Context) ([]statisticsSource, error) 
 		if !podReady(&p) {
 			continue
 		}
-		hc := httpClient(r.dialer.Pod(p.Namespace, p.Name, fmt.Sprint(r.pod.Port)).DialContext)
+		hc := httpClient(r.dialer.PodOf(&p, fmt.Sprint(r.pod.Port)).DialContext)
 		sources = append(sources, statisticsSource{name: p.Name, uid: string(p.UID), client: triton.NewClient(hc, tritonURL), done: hc.CloseIdleConnections})
 	}
 	return sources, nil

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
@@ -61,7 +60,7 @@ func (r *directRoute) logs() string { return "its log" }
 func (r *directRoute) find(context.Context) (control, error) {
 	if r.at.grpc {
 		way := r.way("grpc")
-		cc, err := triton.DialGRPC(triton.DialFunc(way.dial), way.grpc...)
+		cc, err := triton.DialGRPC(triton.DialFunc(way.dial), way.grpc)
 		if err != nil {
 			return nil, fmt.Errorf("could not set up a gRPC connection to %s: %w", r.at.url, err)
 		}
@@ -105,16 +104,9 @@ func (r *directRoute) requireGRPC() error {
 func (r *directRoute) way(string) way {
 	w := way{dial: r.dialTCP, host: r.at.host}
 	switch {
-	case r.at.grpc && r.tls != nil:
-		config := r.tls.Clone()
-		if *r.options.Config.TLSServerName == "" {
-			// gRPC takes it from the authority.
-			config.ServerName = ""
-			w.grpc = append(w.grpc, grpc.WithAuthority(r.at.host))
-		}
-		w.grpc = append(w.grpc, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 	case r.at.grpc:
-		w.grpc = append(w.grpc, grpc.WithAuthority(r.at.host))
+		// gRPC does the TLS itself: it has to agree on HTTP/2.
+		w.grpc = triton.GRPCAddress{Authority: r.at.host, TLS: r.tls}
 	case r.tls != nil:
 		w.dial = r.dialTLS
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"google.golang.org/grpc"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -42,7 +40,7 @@ type loadPath struct {
 	options *BenchOptions
 
 	mu    sync.Mutex
-	conns []*grpc.ClientConn
+	conns []*triton.GRPCConnection
 }
 
 func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
@@ -78,11 +76,11 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	return requester{s}, nil
 }
 
-func (p *loadPath) grpcConn(i int) (*grpc.ClientConn, error) {
+func (p *loadPath) grpcConn(i int) (*triton.GRPCConnection, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.conns) <= i {
-		cc, err := triton.DialGRPC(triton.DialFunc(p.way.dial), p.way.grpc...)
+		cc, err := triton.NewGRPCConnection(triton.DialFunc(p.way.dial), p.way.grpc)
 		if err != nil {
 			return nil, fmt.Errorf("could not set up a gRPC connection: %w", err)
 		}

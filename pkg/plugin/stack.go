@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/grafana"
+	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 )
 
 const defaultStackNamespace = "monitoring"
@@ -19,9 +20,18 @@ const defaultStackNamespace = "monitoring"
 // stackService is one Service of the observability stack.
 type stackService struct {
 	namespace, name, port string
+	object                *corev1.Service // as it was read; nil when only its name is known
 }
 
 func (s stackService) String() string { return s.namespace + "/" + s.name }
+
+// endpoint is the way to a ready pod behind the Service.
+func (s stackService) endpoint(dialer *portforward.Dialer) *portforward.Endpoint {
+	if s.object == nil {
+		return dialer.Service(s.namespace, s.name, s.port)
+	}
+	return dialer.ServiceOf(s.object, nil, s.port)
+}
 
 // wanted says how to find a Service of the stack: the labels that the charts
 // put on it, then the names that guides use.
@@ -107,7 +117,7 @@ func (c *cluster) stackServices(ctx context.Context, namespace string, w wanted)
 }
 
 func newStackService(svc *corev1.Service, w wanted) stackService {
-	s := stackService{namespace: svc.Namespace, name: svc.Name}
+	s := stackService{namespace: svc.Namespace, name: svc.Name, object: svc}
 	for _, name := range w.portNames {
 		if p := pickPort(svc, name, w.port); p != "" {
 			s.port = p

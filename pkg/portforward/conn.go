@@ -213,7 +213,7 @@ func (c *conn) Close() error {
 	return nil
 }
 
-func (c *conn) LocalAddr() net.Addr  { return c.s.transport.LocalAddr() }
+func (c *conn) LocalAddr() net.Addr  { return c.s.wire.LocalAddr() }
 func (c *conn) RemoteAddr() net.Addr { return Addr{Pod: c.pod} }
 
 func (c *conn) SetDeadline(t time.Time) error {

@@ -171,8 +171,9 @@ func (d *Dialer) spawn(fn func()) error {
 	return nil
 }
 
-// track returns the state of a pod that was just read from the API server.
-func (d *Dialer) track(object *corev1.Pod) (*pod, error) {
+// track returns the state of a pod that was just read from the API server, or
+// was given, which tells nothing new of one that is tracked already.
+func (d *Dialer) track(object *corev1.Pod, given bool) (*pod, error) {
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
@@ -186,7 +187,9 @@ func (d *Dialer) track(object *corev1.Pod) (*pod, error) {
 		d.wg.Go(func() { p.watch(d.ctx, object.ResourceVersion) })
 	}
 	d.mu.Unlock()
-	p.update(object)
+	if fresh || !given {
+		p.update(object)
+	}
 	return p, nil
 }
 

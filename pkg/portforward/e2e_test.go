@@ -104,11 +104,11 @@ func TestE2EWebSocketIsNotFallenBackFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := d.server.JoinPath("api/v1/namespaces", ref.Namespace, "pods", ref.Name, "portforward")
-	transport, err := d.upgradeWebSocket(ctx, target)
+	up, err := d.upgradeWebSocket(ctx, target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport.Close()
+	up.transport.Close()
 }
 
 func TestE2ERefused(t *testing.T) {

@@ -33,6 +33,7 @@ type Endpoint struct {
 
 	mu      sync.Mutex
 	current target
+	given   func(context.Context) (*reading, error) // of the first choice; nil once it was used
 }
 
 // target is the choice of an Endpoint.
@@ -173,7 +174,7 @@ func (e *Endpoint) chooseNow(ctx context.Context) (target, error) {
 		return target{}, &NoReadyPodError{Namespace: e.namespace, Target: found.target, Selector: found.selector, Pods: found.candidates()}
 	}
 	best := slices.MinFunc(ready, e.compare)
-	p, err := e.dialer.track(best.object)
+	p, err := e.dialer.track(best.object, found.given)
 	if err != nil {
 		return target{}, err
 	}

@@ -33,7 +33,7 @@ func (s *session) readFrames(decoder *spdy.Framer) error {
 		if err != nil {
 			return readError(err)
 		}
-		s.control(frame)
+		s.handle(frame)
 	}
 }
 
@@ -74,6 +74,7 @@ func (s *session) readData(id uint32, flags spdy.DataFlags, length int) error {
 	if c == nil {
 		return nil
 	}
+	s.served++
 	if len(message) > 0 {
 		c.fail(c.nodeError(string(message)))
 		s.onNodeError()
@@ -97,7 +98,8 @@ func (s *session) awaitRoom(c *conn) {
 	}
 }
 
-func (s *session) control(frame spdy.Frame) {
+// handle acts upon a control frame.
+func (s *session) handle(frame spdy.Frame) {
 	switch f := frame.(type) {
 	case *spdy.SynReplyFrame:
 		c := s.stream(uint32(f.StreamId))
@@ -120,16 +122,10 @@ func (s *session) control(frame spdy.Frame) {
 		}
 	case *spdy.SynStreamFrame:
 		// A node has no reason to open streams.
-		s.mu.Lock()
-		_ = s.encoder.WriteFrame(&spdy.RstStreamFrame{StreamId: f.StreamId, Status: spdy.RefusedStream})
-		s.mu.Unlock()
-		notify(s.wake)
+		s.control(&spdy.RstStreamFrame{StreamId: f.StreamId, Status: spdy.RefusedStream})
 	case *spdy.PingFrame:
 		if f.Id%2 == 0 { // the node's own; odd ones are answers to ours
-			s.mu.Lock()
-			_ = s.encoder.WriteFrame(&spdy.PingFrame{Id: f.Id})
-			s.mu.Unlock()
-			notify(s.wake)
+			s.control(&spdy.PingFrame{Id: f.Id})
 		}
 	case *spdy.GoAwayFrame:
 		s.retire()

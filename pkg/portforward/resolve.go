@@ -18,6 +18,7 @@ type reading struct {
 	target   string // `Service "x"` or `pod "x"`
 	selector string
 	pods     []podPort // in order of names
+	given    bool      // by the caller: a watch may know better by now
 }
 
 // podPort is a pod and what the endpoint's port means on it.
@@ -60,6 +61,9 @@ func (r *reading) portError() error {
 }
 
 func (e *Endpoint) read(ctx context.Context) (*reading, error) {
+	if given := e.takeGiven(); given != nil {
+		return given(ctx)
+	}
 	if e.kind == kindPod {
 		return e.readPod(ctx)
 	}
@@ -71,6 +75,10 @@ func (e *Endpoint) readPod(ctx context.Context) (*reading, error) {
 	if err != nil {
 		return nil, e.dialer.apiError(err, request{verb: "get", resource: "pods", kind: "pod", namespace: e.namespace, name: e.name})
 	}
+	return e.podReading(object)
+}
+
+func (e *Endpoint) podReading(object *corev1.Pod) (*reading, error) {
 	port, portErr := containerPort(object, e.port)
 	if portErr != nil {
 		return nil, portErr
@@ -83,26 +91,41 @@ func (e *Endpoint) readPod(ctx context.Context) (*reading, error) {
 }
 
 func (e *Endpoint) readService(ctx context.Context) (*reading, error) {
-	core := e.dialer.client.CoreV1()
-	service, err := core.Services(e.namespace).Get(ctx, e.name, metav1.GetOptions{})
+	service, err := e.dialer.client.CoreV1().Services(e.namespace).Get(ctx, e.name, metav1.GetOptions{})
 	if err != nil {
 		return nil, e.dialer.apiError(err, request{verb: "get", resource: "services", kind: "Service", namespace: e.namespace, name: e.name})
 	}
-	if err := forwardable(service); err != nil {
-		return nil, err
-	}
-	port, err := servicePort(service, e.port)
+	return e.readPods(ctx, service)
+}
+
+func (e *Endpoint) readPods(ctx context.Context, service *corev1.Service) (*reading, error) {
+	port, err := e.portOf(service)
 	if err != nil {
 		return nil, err
 	}
-	selector := labels.SelectorFromSet(service.Spec.Selector).String()
-	list, err := core.Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	list, err := e.dialer.client.CoreV1().Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: selectorOf(service)})
 	if err != nil {
 		return nil, e.dialer.apiError(err, request{verb: "list", resource: "pods", namespace: e.namespace})
 	}
-	r := &reading{target: fmt.Sprintf("Service %q", e.name), selector: selector}
-	for i := range list.Items {
-		p := podPort{object: &list.Items[i]}
+	return e.serviceReading(service, port, list.Items), nil
+}
+
+// portOf is the number of the Service's port that the endpoint means.
+func (e *Endpoint) portOf(service *corev1.Service) (int32, error) {
+	if err := forwardable(service); err != nil {
+		return 0, err
+	}
+	return servicePort(service, e.port)
+}
+
+func selectorOf(service *corev1.Service) string {
+	return labels.SelectorFromSet(service.Spec.Selector).String()
+}
+
+func (e *Endpoint) serviceReading(service *corev1.Service, port int32, pods []corev1.Pod) *reading {
+	r := &reading{target: fmt.Sprintf("Service %q", e.name), selector: selectorOf(service)}
+	for i := range pods {
+		p := podPort{object: &pods[i]}
 		p.takes, p.reason = readiness(p.object)
 		number, err := util.LookupContainerPortNumberByServicePort(*service, *p.object, port)
 		if err != nil {
@@ -117,7 +140,7 @@ func (e *Endpoint) readService(ctx context.Context) (*reading, error) {
 		r.pods = append(r.pods, p)
 	}
 	slices.SortFunc(r.pods, func(a, b podPort) int { return strings.Compare(a.object.Name, b.object.Name) })
-	return r, nil
+	return r
 }
 
 // forwardable refuses Services that have no pods of their own.

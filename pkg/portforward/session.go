@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 const (
 	maxDataFrameBytes   = 32 << 10
 	maxSendBytes        = 256 << 10 // unsent bytes of a tunnel before Write waits
+	maxBatches          = 8         // that one caller sends in a row
 	maxErrorBytes       = 4 << 10
 	readBufferBytes     = 64 << 10
 	maxStreamID         = 1<<31 - 8
@@ -48,37 +50,44 @@ var (
 )
 
 // session is a tunnel to one pod: SPDY/3.1 on an upgraded connection, which
-// opens any number of connections to the pod's ports. Frames of all
-// connections that are waiting leave in one write.
+// opens any number of connections to the pod's ports. Whoever queues a frame
+// sends it, with all frames that are waiting, in one write; a goroutine of the
+// session's own sends only what the network did not take at once.
 type session struct {
 	pod          PodRef
-	transport    net.Conn
+	transport    io.ReadWriteCloser
+	wire         *wire
 	reader       *bufio.Reader
 	pingInterval time.Duration
 	replyTimeout time.Duration
 	onNodeError  func() // a connection failed for a reason told by the node
 
-	mu      sync.Mutex // the fields below, and the order of frames on the wire
-	out     []byte
-	encoder *spdy.Framer // its header compression depends on the order of frames
-	nextID  uint32
-	streams map[uint32]*conn
-	space   chan struct{} // replaced and closed when out has been taken
-	waiting bool          // someone waits for space
-	retired bool          // takes no new connections, ends with the last one
-	closing error         // flush, then end with this
-	err     error
+	mu        sync.Mutex // the fields below, and the order of frames on the wire
+	out       []byte
+	spare     []byte       // the memory of the batch sent before
+	sending   bool         // someone is writing a batch
+	gathering bool         // the reader will send what is queued
+	encoder   *spdy.Framer // its header compression depends on the order of frames
+	nextID    uint32
+	streams   map[uint32]*conn
+	space     chan struct{} // replaced and closed when out has been taken
+	waiting   bool          // someone waits for space
+	retired   bool          // takes no new connections, ends with the last one
+	closing   error         // flush, then end with this
+	err       error
 
-	wake     chan struct{}
+	served int // of the reader: frames handed out since it last waited
+
+	wake     chan struct{} // one token: there may be something for the writer
 	done     chan struct{}
 	activity atomic.Uint64 // anything read
 	stalled  atomic.Bool   // the reader waits for the owner of a full connection
 	wg       sync.WaitGroup
 }
 
-func newSession(pod PodRef, transport net.Conn, reader *bufio.Reader, pingInterval, replyTimeout time.Duration, onNodeError func()) (*session, error) {
+func newSession(pod PodRef, on upgraded, pingInterval, replyTimeout time.Duration, onNodeError func()) (*session, error) {
 	s := &session{
-		pod: pod, transport: transport, reader: reader,
+		pod: pod, transport: on.transport, wire: on.wire, reader: on.reader,
 		pingInterval: pingInterval, replyTimeout: replyTimeout, onNodeError: onNodeError,
 		nextID:  1,
 		streams: map[uint32]*conn{},
@@ -90,13 +99,14 @@ func newSession(pod PodRef, transport net.Conn, reader *bufio.Reader, pingInterv
 	if s.encoder, err = spdy.NewFramer(appender{&s.out}, nil); err != nil {
 		return nil, err
 	}
-	decoder, err := spdy.NewFramer(io.Discard, reader)
+	decoder, err := spdy.NewFramer(io.Discard, s.reader)
 	if err != nil {
 		return nil, err
 	}
+	s.wire.start(s.gather, func() { notify(s.wake) })
 	s.wg.Add(3)
 	go func() { defer s.wg.Done(); s.fail(s.readFrames(decoder)) }()
-	go func() { defer s.wg.Done(); s.fail(s.writeFrames()) }()
+	go func() { defer s.wg.Done(); s.fail(s.writeRest()) }()
 	go func() { defer s.wg.Done(); s.fail(s.ping()) }()
 	return s, nil
 }
@@ -146,6 +156,7 @@ func (s *session) open(ctx context.Context, port int32) (net.Conn, error) {
 
 // register gives c its streams and announces them to the node.
 func (s *session) register(c *conn) error {
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.usableLocked() {
@@ -165,7 +176,6 @@ func (s *session) register(c *conn) error {
 		return err
 	}
 	s.streams[c.errID], s.streams[c.dataID] = c, c
-	notify(s.wake)
 	return nil
 }
 
@@ -187,7 +197,7 @@ func (s *session) usableLocked() bool {
 	return s.err == nil && s.closing == nil && !s.retired && s.nextID < maxStreamID
 }
 
-// send queues one data frame of c, waiting for room in the send buffer.
+// send sends one data frame of c, waiting for room in the send buffer.
 func (s *session) send(c *conn, p []byte) error {
 	if isDone(c.writeDone) {
 		return c.writeError()
@@ -198,6 +208,15 @@ func (s *session) send(c *conn, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
+	if err := s.queue(c, p); err != nil {
+		return err
+	}
+	s.flush()
+	return nil
+}
+
+// queue appends a data frame once there is room.
+func (s *session) queue(c *conn, p []byte) error {
 	s.mu.Lock()
 	for len(s.out) >= maxSendBytes && s.err == nil {
 		s.waiting = true
@@ -219,21 +238,30 @@ func (s *session) send(c *conn, p []byte) error {
 	s.out = binary.BigEndian.AppendUint32(s.out, c.dataID)
 	s.out = binary.BigEndian.AppendUint32(s.out, uint32(len(p)))
 	s.out = append(s.out, p...)
-	notify(s.wake)
 	return nil
 }
 
-// finish queues an empty last data frame of a stream.
+// finish sends an empty last data frame of a stream.
 func (s *session) finish(id uint32) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.out = binary.BigEndian.AppendUint32(s.out, id)
 	s.out = binary.BigEndian.AppendUint32(s.out, uint32(spdy.DataFlagFin)<<24)
-	notify(s.wake)
+	s.mu.Unlock()
+	s.flush()
+}
+
+// control sends a frame that the library encodes.
+func (s *session) control(frame spdy.Frame) {
+	s.mu.Lock()
+	// Writing into memory cannot fail.
+	_ = s.encoder.WriteFrame(frame)
+	s.mu.Unlock()
+	s.flush()
 }
 
 // release forgets the streams of c and resets those that the node still holds.
 func (s *session) release(c *conn, resetData, resetErr bool) {
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, reset := range map[uint32]bool{c.dataID: resetData, c.errID: resetErr} {
@@ -247,7 +275,6 @@ func (s *session) release(c *conn, resetData, resetErr bool) {
 		}
 	}
 	s.endIfUnusedLocked()
-	notify(s.wake)
 }
 
 // retire lets the tunnel end with its last connection and keeps new ones off:
@@ -258,12 +285,12 @@ func (s *session) retire() {
 	defer s.mu.Unlock()
 	s.retired = true
 	s.endIfUnusedLocked()
-	notify(s.wake)
 }
 
 func (s *session) endIfUnusedLocked() {
 	if s.retired && len(s.streams) == 0 && s.closing == nil {
 		s.closing = errRetired
+		notify(s.wake)
 	}
 }
 
@@ -305,40 +332,100 @@ func (s *session) fail(err error) {
 	}
 }
 
-// writeFrames sends all that is queued, each time in one write.
-func (s *session) writeFrames() error {
-	var spare []byte
-	for {
-		s.mu.Lock()
-		batch := s.out
-		s.out = spare[:0]
-		closing := s.closing
-		if s.waiting && len(batch) > 0 {
-			s.waiting = false
-			close(s.space)
-			s.space = make(chan struct{})
+// flush sends what is queued, unless someone else will. It does not wait.
+func (s *session) flush() {
+	for range maxBatches {
+		batch := s.takeBatch()
+		if batch == nil {
+			return
 		}
-		s.mu.Unlock()
-		if len(batch) == 0 {
-			spare = batch
-			if closing != nil {
-				return closing
-			}
-			select {
-			case <-s.wake:
-				continue
-			case <-s.done:
-				return nil
-			}
-		}
-		if _, err := s.transport.Write(batch); err != nil {
-			return fmt.Errorf("writing to the tunnel: %w", err)
-		}
-		spare = batch
-		if cap(spare) > 2*maxSendBytes {
-			spare = nil
+		_, err := s.transport.Write(batch)
+		s.giveBack(batch)
+		if err != nil {
+			s.fail(fmt.Errorf("writing to the tunnel: %w", err))
+			return
 		}
 	}
+	notify(s.wake)
+}
+
+func (s *session) takeBatch() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.out) == 0 || s.sending || s.gathering || s.err != nil || s.wire.isBlocked() {
+		return nil
+	}
+	batch := s.out
+	s.out, s.spare = s.spare, nil
+	s.sending = true
+	if s.waiting {
+		s.waiting = false
+		close(s.space)
+		s.space = make(chan struct{})
+	}
+	return batch
+}
+
+func (s *session) giveBack(batch []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sending = false
+	if cap(batch) <= 2*maxSendBytes {
+		s.spare = batch[:0]
+	}
+	if s.closing != nil {
+		notify(s.wake)
+	}
+}
+
+// gather is called by the reader before it may wait. When it has handed out
+// several frames, their owners are about to send the next ones: it lets them
+// queue and sends all in one write.
+func (s *session) gather() {
+	several := s.served > 1
+	s.served = 0
+	if !several {
+		return
+	}
+	s.setGathering(true)
+	runtime.Gosched()
+	s.setGathering(false)
+	s.flush()
+}
+
+func (s *session) setGathering(gathering bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gathering = gathering
+}
+
+// writeRest sends what the network did not take at once, until the tunnel
+// ends.
+func (s *session) writeRest() error {
+	for {
+		if err := s.wire.drain(); err != nil {
+			return fmt.Errorf("writing to the tunnel: %w", err)
+		}
+		s.flush()
+		if err := s.closed(); err != nil {
+			return err
+		}
+		select {
+		case <-s.wake:
+		case <-s.done:
+			return nil
+		}
+	}
+}
+
+// closed is why the tunnel was closed, once everything is sent.
+func (s *session) closed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.out) > 0 || s.sending || s.wire.isBlocked() {
+		return nil
+	}
+	return s.closing
 }
 
 // ping asks the node for a sign of life and gives up on a silent one.
@@ -361,10 +448,7 @@ func (s *session) ping() error {
 			return fmt.Errorf("no answer to pings for %s", silentPings*s.pingInterval)
 		}
 		seen = now
-		s.mu.Lock()
-		_ = s.encoder.WriteFrame(&spdy.PingFrame{Id: id})
-		s.mu.Unlock()
-		notify(s.wake)
+		s.control(&spdy.PingFrame{Id: id})
 		if id += 2; id > maxStreamID {
 			id = 1
 		}

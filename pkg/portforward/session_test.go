@@ -15,6 +15,29 @@ import (
 	"github.com/moby/spdystream/spdy"
 )
 
+// plain is a tunnel on conn itself.
+func plain(conn net.Conn) upgraded {
+	w := newWire(conn)
+	return upgraded{w, w, bufio.NewReaderSize(w, readBufferBytes)}
+}
+
+// socketPair is a TCP connection and its other end.
+func socketPair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if near, err = net.Dial("tcp", listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
 // scripted is a session whose peer is a framer of the library.
 type scripted struct {
 	*session
@@ -25,8 +48,8 @@ type scripted struct {
 func newScripted(t testing.TB, ping time.Duration) *scripted {
 	t.Helper()
 	checkLeaks(t)
-	near, far := net.Pipe()
-	s, err := newSession(PodRef{Namespace: "triton", Name: "triton-0"}, near, bufio.NewReaderSize(near, readBufferBytes), ping, time.Minute, func() {})
+	near, far := socketPair(t)
+	s, err := newSession(PodRef{Namespace: "triton", Name: "triton-0"}, plain(near), ping, time.Minute, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +259,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 3, 0, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		near, far := net.Pipe()
-		s, err := newSession(PodRef{Name: "p"}, near, bufio.NewReaderSize(near, readBufferBytes), time.Hour, time.Minute, func() {})
+		s, err := newSession(PodRef{Name: "p"}, plain(near), time.Hour, time.Minute, func() {})
 		if err != nil {
 			t.Fatal(err)
 		}

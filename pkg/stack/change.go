@@ -70,10 +70,13 @@ func (c *Client) compareOne(ctx context.Context, o *unstructured.Unstructured) (
 		return change, err
 	}
 	live, err := resource.Get(ctx, change.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return change, nil
-	}
-	if err != nil {
+	case apierrors.IsForbidden(err):
+		change.Verb, change.Note = Unknown, "you may not read it"
+		return change, nil
+	case err != nil:
 		return change, err
 	}
 	change.Before = live

@@ -24,6 +24,9 @@ type Chart struct {
 	Repository string // http(s) address of the chart repository; "" for none
 	OCI        string // oci:// address of the chart, without a tag; "" for none
 	Why        string // why this version
+	// Digest is the SHA-256, in hex, of the package in its own repository; "" where
+	// only that repository's index says it. A mirror's is not held to it.
+	Digest string
 }
 
 func (c Chart) String() string { return c.Name + " " + c.Version }
@@ -51,6 +54,7 @@ func DCGMExporterChart() Chart {
 		Release:    "dcgm-exporter",
 		Repository: "https://nvidia.github.io/dcgm-exporter/helm-charts",
 		Why:        "from 4.9.0 the exporter renames 23 metrics, 11 of them with another unit, and changes the format of its values",
+		Digest:     "1c5535c03ebab3f021444df6016fce1cd7871385122e115c6ed24c804b623803",
 	}
 }
 
@@ -69,6 +73,7 @@ type CorruptPackageError struct {
 	Chart            Chart
 	Origin           string
 	Expected, Actual string // SHA-256 in hex; Expected is "" where nothing says it
+	Pinned           bool   // Expected is Chart.Digest, not what the place says
 	Err              error  // what is wrong with the content, if its digest isn't
 }
 
@@ -79,6 +84,9 @@ func (e *CorruptPackageError) Error() string {
 			digest = "; its SHA-256 is " + e.Actual
 		}
 		return fmt.Sprintf("the package of chart %s from %s is corrupt: %s%s. Fetch it again with 'kubectl triton observe pull', or ask whoever keeps that place", e.Chart, e.Origin, e.Err, digest)
+	}
+	if e.Pinned {
+		return fmt.Sprintf("the package of chart %s from %s is not the one that this plugin was tested with: its SHA-256 is %s, and it should be %s; nothing was installed from it. Somebody has replaced it: ask whoever keeps that place, and if you trust it give the directory that it lies in with --chart-dir", e.Chart, e.Origin, e.Actual, e.Expected)
 	}
 	return fmt.Sprintf("the package of chart %s from %s is not the one that was published there: its SHA-256 is %s, the index says %s; nothing was installed from it. Try again, and if it stays so ask whoever keeps that repository or a proxy in between", e.Chart, e.Origin, e.Actual, e.Expected)
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -34,31 +36,26 @@ type monitorSpec struct {
 func (c *Client) Monitors(ctx context.Context) (*Monitors, error) {
 	m := &Monitors{namespaces: map[string]labels.Set{}}
 	for _, resource := range []string{"servicemonitors", "podmonitors"} {
-		list, err := c.dynamic.Resource(schema.GroupVersionResource{Group: monitoringGroup, Version: "v1", Resource: resource}).List(ctx, metav1.ListOptions{})
-		if missing(err) {
-			continue
-		}
+		kind := schema.GroupVersionResource{Group: monitoringGroup, Version: "v1", Resource: resource}
+		err := c.eachObject(ctx, kind, metav1.ListOptions{}, func(o *unstructured.Unstructured) {
+			item := monitorSpec{Ref: RefOf(o), owner: OwnerOf(o), labels: o.GetLabels()}
+			// One that can't be read isn't scraped either.
+			if err := readSpec(o, &item.spec); err == nil {
+				m.items = append(m.items, item)
+			}
+		})
 		if err != nil {
 			return nil, fmt.Errorf("could not list the cluster's %s: %w", resource, err)
-		}
-		for i := range list.Items {
-			o := &list.Items[i]
-			item := monitorSpec{Ref: RefOf(o), owner: OwnerOf(o), labels: o.GetLabels()}
-			if err := readSpec(o, &item.spec); err != nil {
-				continue // one that can't be read isn't scraped either
-			}
-			m.items = append(m.items, item)
 		}
 	}
 	if len(m.items) == 0 {
 		return m, nil
 	}
-	list, err := c.kubernetes.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	err := eachItem(ctx, metav1.ListOptions{}, c.kubernetes.CoreV1().Namespaces().List, func(ns *corev1.Namespace) {
+		m.namespaces[ns.Name] = ns.Labels
+	})
 	if err != nil {
 		return nil, fmt.Errorf("could not list the cluster's namespaces: %w", err)
-	}
-	for i := range list.Items {
-		m.namespaces[list.Items[i].Name] = list.Items[i].Labels
 	}
 	return m, nil
 }

@@ -113,7 +113,7 @@ func TestSummarise(t *testing.T) {
 		{[]Verb{Create, Unchanged}, Update},
 		{[]Verb{Unchanged, Delete}, Update},
 		{[]Verb{Update}, Update},
-		{[]Verb{Unchanged, Unknown}, Update},
+		{[]Verb{Unchanged, Unknown}, Unknown},
 		{[]Verb{Keep}, Unchanged},
 	} {
 		var changes []Change

@@ -321,13 +321,17 @@ func summarise(changes []Change) Verb {
 	verb := Unchanged
 	for _, c := range changes {
 		switch c.Verb {
-		case Update, Delete, Unknown: // what no dry run told, applying finds out
+		case Update, Delete:
 			return Update
+		case Unknown: // what no dry run told, applying finds out
+			verb = Unknown
 		case Create:
 			if slices.ContainsFunc(changes, func(o Change) bool { return o.Before != nil && o.Verb != Create }) {
 				return Update
 			}
-			verb = Create
+			if verb != Unknown {
+				verb = Create
+			}
 		}
 	}
 	return verb

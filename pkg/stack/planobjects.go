@@ -124,15 +124,11 @@ func (c *Client) ownObjects(ctx context.Context) ([]*unstructured.Unstructured, 
 	}
 	found := make([][]*unstructured.Unstructured, len(kinds))
 	err := each(ctx, kinds, func(ctx context.Context, i int, kind schema.GroupVersionResource) error {
-		list, err := c.dynamic.Resource(kind).List(ctx, metav1.ListOptions{LabelSelector: PartOfLabel + "=" + PartOf})
-		if missing(err) {
-			return nil
-		}
+		err := c.eachObject(ctx, kind, metav1.ListOptions{LabelSelector: PartOfLabel + "=" + PartOf}, func(o *unstructured.Unstructured) {
+			found[i] = append(found[i], o)
+		})
 		if err != nil {
 			return fmt.Errorf("could not list the %s that this plugin made: %w", kind.Resource, err)
-		}
-		for j := range list.Items {
-			found[i] = append(found[i], &list.Items[j])
 		}
 		return nil
 	})

@@ -91,20 +91,21 @@ func fullName(release string) string {
 // Prometheuses lists those of the whole cluster; none when the operator's
 // kinds aren't there.
 func (c *Client) Prometheuses(ctx context.Context) ([]*Prometheus, error) {
-	list, err := c.dynamic.Resource(prometheuses).List(ctx, metav1.ListOptions{})
-	if missing(err) {
-		return nil, nil
-	}
+	var found []*Prometheus
+	var unreadable error
+	err := c.eachObject(ctx, prometheuses, metav1.ListOptions{}, func(o *unstructured.Unstructured) {
+		p, err := newPrometheus(o)
+		if err != nil {
+			unreadable = err
+			return
+		}
+		found = append(found, p)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("could not list the cluster's Prometheuses: %w", err)
 	}
-	var found []*Prometheus
-	for i := range list.Items {
-		p, err := newPrometheus(&list.Items[i])
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, p)
+	if unreadable != nil {
+		return nil, unreadable
 	}
 	return found, nil
 }

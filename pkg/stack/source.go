@@ -99,7 +99,7 @@ func (s Source) obtain(ctx context.Context, c Chart, l limits) (*Package, []byte
 	store := cache{dir: s.CacheDir}
 	for _, o := range origins {
 		if data, ok := store.get(c, o.address()); ok {
-			if p, err := newPackage(c, data, o.address()+" (cached)"); err == nil {
+			if p, err := newPackage(c, data, o.address()+" (cached)"); err == nil && s.pinned(c, data, o) == nil {
 				return p, data, nil
 			}
 			// What can't be loaded was never put there by this code: fetch it.
@@ -121,6 +121,9 @@ func (s Source) obtain(ctx context.Context, c Chart, l limits) (*Package, []byte
 		if err != nil {
 			return nil, nil, err
 		}
+		if err := s.pinned(c, data, o); err != nil {
+			return nil, nil, err
+		}
 		p, err := newPackage(c, data, o.address())
 		if err != nil {
 			return nil, nil, err
@@ -129,6 +132,18 @@ func (s Source) obtain(ctx context.Context, c Chart, l limits) (*Package, []byte
 		return p, data, nil
 	}
 	return nil, nil, failed
+}
+
+// pinned refuses a package from the chart's own repository that is another than
+// the one that is known.
+func (s Source) pinned(c Chart, data []byte, from origin) error {
+	if s.Mirror != "" || c.Digest == "" {
+		return nil
+	}
+	if got := digestOf(data); got != c.Digest {
+		return &CorruptPackageError{Chart: c, Origin: from.address(), Expected: c.Digest, Actual: got, Pinned: true}
+	}
+	return nil
 }
 
 // origins are the places to ask, best first.

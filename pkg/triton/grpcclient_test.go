@@ -83,7 +83,7 @@ func grpcClientOf(t *testing.T, register func(*grpc.Server)) *GRPCClient {
 	go func() { served <- server.Serve(listener) }()
 	cc, err := DialGRPC(func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, listener.Addr().String())
-	})
+	}, GRPCAddress{})
 	if err != nil {
 		t.Fatal(err)
 	}

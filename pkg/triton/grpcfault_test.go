@@ -54,9 +54,9 @@ func serveFaulty(t *testing.T, f *faultyGRPC) DialFunc {
 	return dialTo(listener.Addr().String())
 }
 
-func connect(t *testing.T, dial DialFunc) *grpc.ClientConn {
+func connect(t *testing.T, dial DialFunc) *GRPCConnection {
 	t.Helper()
-	cc, err := DialGRPC(dial)
+	cc, err := NewGRPCConnection(dial, GRPCAddress{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func connect(t *testing.T, dial DialFunc) *grpc.ClientConn {
 	return cc
 }
 
-func grpcSenderFor(t *testing.T, cc *grpc.ClientConn, m *strictModel, opts GRPCOptions) Sender {
+func grpcSenderFor(t *testing.T, cc *GRPCConnection, m *strictModel, opts GRPCOptions) Sender {
 	t.Helper()
 	s, err := NewGRPCSender(cc, build(t, m, RequestOptions{}), opts)
 	if err != nil {
@@ -375,14 +375,14 @@ func TestALostConnectionFailsWhatIsOnIt(t *testing.T) {
 			return conn, err
 		})
 		spec := build(t, smallModel(), RequestOptions{})
-		var senders []*grpcSender
-		for _, cc := range []*grpc.ClientConn{cut, cut, connect(t, dial)} {
+		var senders []*grpcStreamSender
+		for _, cc := range []*GRPCConnection{cut, cut, connect(t, dial)} {
 			s, err := NewGRPCSender(cc, spec, GRPCOptions{Stream: true, Timeout: 10 * time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = s.Close() })
-			senders = append(senders, s.(*grpcSender))
+			senders = append(senders, s.(*grpcStreamSender))
 		}
 		send := func(sender int, seq uint64) string {
 			_, err := senders[sender].Send(t.Context(), seq)

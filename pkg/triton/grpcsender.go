@@ -2,14 +2,10 @@ package triton
 
 import (
 	"context"
-	"strconv"
+	"errors"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/kubectl-triton/kubectl-triton/pkg/triton/inferencepb"
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton/h2"
 )
 
 // GRPCOptions of a sender.
@@ -21,99 +17,44 @@ type GRPCOptions struct {
 	Stream bool
 }
 
-// grpcSender sends tensors as raw contents. Where it streams it has a stream of
-// its own, on which a request ends with the response marked as final.
+// grpcSender sends each request as a call of its own, with tensors as raw
+// contents.
 type grpcSender struct {
-	client  inferencepb.GRPCInferenceServiceClient
+	call    *h2.Call
 	timeout time.Duration
-	streams bool
 	request request
-	gen     *generator
-	message *inferencepb.ModelInferRequest
-
-	// constantBuilt tells that message holds tensors that never change.
-	constantBuilt bool
-	stream        *grpcStream
+	encoder *grpcRequest
+	checker grpcChecker
+	bytes   []byte
 }
 
-// NewGRPCSender returns a sender on a connection from DialGRPC, which it leaves
-// open on Close.
-func NewGRPCSender(cc *grpc.ClientConn, spec *RequestSpec, opts GRPCOptions) (StreamSender, error) {
-	s := &grpcSender{
-		client:  inferencepb.NewGRPCInferenceServiceClient(cc),
-		timeout: opts.Timeout,
-		streams: spec.decoupled || opts.Stream,
-		request: request{spec: spec},
-		gen:     newGenerator(spec),
-		message: &inferencepb.ModelInferRequest{
-			ModelName: spec.model, ModelVersion: spec.version,
-			RawInputContents: make([][]byte, len(spec.inputs)),
-		},
+// NewGRPCSender returns a sender on a connection that it leaves open on Close.
+func NewGRPCSender(conn *GRPCConnection, spec *RequestSpec, opts GRPCOptions) (StreamSender, error) {
+	if spec.decoupled || opts.Stream {
+		return newGRPCStreamSender(conn.streams, spec, opts), nil
 	}
-	for _, in := range spec.inputs {
-		s.message.Inputs = append(s.message.Inputs, &inferencepb.ModelInferRequest_InferInputTensor{Name: in.name, Datatype: string(in.datatype)})
+	encoder, err := newGRPCRequest(spec)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range spec.asked {
-		s.message.Outputs = append(s.message.Outputs, &inferencepb.ModelInferRequest_InferRequestedOutputTensor{Name: name})
-	}
-	if len(spec.parameters) > 0 || spec.sequence != nil || spec.decoupled {
-		s.message.Parameters = map[string]*inferencepb.InferParameter{}
-	}
-	for _, p := range spec.parameters {
-		s.message.Parameters[p.name] = p.grpc
-	}
-	if spec.decoupled {
-		s.message.Parameters[emptyFinalParameter] = boolParameter(true)
-	}
-	return s, nil
-}
-
-const (
-	// emptyFinalParameter asks for a last response without outputs where the
-	// model ends its responses without marking one of them.
-	emptyFinalParameter = "triton_enable_empty_final_response"
-	finalParameter      = "triton_final_response"
-)
-
-func boolParameter(v bool) *inferencepb.InferParameter {
-	return &inferencepb.InferParameter{ParameterChoice: &inferencepb.InferParameter_BoolParam{BoolParam: v}}
+	return &grpcSender{
+		call: conn.calls.NewCall(), timeout: opts.Timeout,
+		request: request{spec: spec}, encoder: encoder, checker: grpcChecker{spec: spec},
+	}, nil
 }
 
 func (s *grpcSender) Prepare(seq uint64) {
 	variant, step, built := s.request.choose(seq)
-	if built {
-		return
+	if !built {
+		s.bytes = s.encoder.build(seq, variant, step)
 	}
-	spec := s.request.spec
-	if step != nil {
-		id := &inferencepb.InferParameter{ParameterChoice: &inferencepb.InferParameter_Int64Param{Int64Param: int64(step.id)}}
-		if spec.sequence.textID {
-			id = &inferencepb.InferParameter{ParameterChoice: &inferencepb.InferParameter_StringParam{StringParam: strconv.FormatUint(step.id, 10)}}
-		}
-		s.message.Parameters["sequence_id"] = id
-		s.message.Parameters["sequence_start"] = boolParameter(step.start)
-		s.message.Parameters["sequence_end"] = boolParameter(step.end)
-	}
-	if s.streams {
-		s.message.Id = strconv.FormatUint(seq, 10)
-	}
-	if s.constantBuilt {
-		return
-	}
-	s.gen.start(seq)
-	f := spec.form(variant)
-	for i := range spec.inputs {
-		s.message.Inputs[i].Shape = f.shapes[i]
-		s.message.RawInputContents[i] = s.gen.append(s.message.RawInputContents[i][:0], i, variant)
-	}
-	s.constantBuilt = spec.mode != DataRandom && len(spec.variants) == 1
 }
 
 func (s *grpcSender) Send(ctx context.Context, seq uint64) (Reply, error) {
-	return s.SendStream(ctx, seq, func(int) {})
+	return s.SendStream(ctx, seq, nil)
 }
 
-// SendStream is Send that tells each response.
+// SendStream is Send that tells the response.
 func (s *grpcSender) SendStream(ctx context.Context, seq uint64, arrived func(tokens int)) (Reply, error) {
 	s.Prepare(seq)
 	if s.timeout > 0 {
@@ -121,92 +62,43 @@ func (s *grpcSender) SendStream(ctx context.Context, seq uint64, arrived func(to
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 	}
-	send := s.unary
-	if s.streams {
-		send = s.streamed
-	}
-	reply, err := send(ctx, arrived)
+	n, err := s.exchange(ctx, arrived)
 	s.request.sent(err != nil)
 	if err != nil {
 		return Reply{}, err
 	}
-	reply.Inferences = s.request.spec.batch
-	return reply, nil
+	return Reply{Inferences: s.request.spec.batch, Bytes: n, Responses: 1}, nil
 }
 
-func (s *grpcSender) unary(ctx context.Context, arrived func(int)) (Reply, error) {
-	var header, trailer metadata.MD
-	answer, err := s.client.ModelInfer(ctx, s.message, grpc.Header(&header), grpc.Trailer(&trailer))
+func (s *grpcSender) exchange(ctx context.Context, arrived func(int)) (answerBytes int, err error) {
+	answer, err := s.call.Do(ctx, s.bytes)
 	if err != nil {
-		return Reply{}, grpcError(ctx, err, len(header)+len(trailer) > 0)
+		return 0, callError(ctx, err, s.call.Answered())
 	}
-	arrived(0)
-	if err := s.request.spec.checkMessage(answer); err != nil {
-		return Reply{}, err
+	if arrived != nil {
+		arrived(0)
 	}
-	if err := s.validate(answer); err != nil {
-		return Reply{}, err
+	if err := s.checker.check(answer); err != nil {
+		return 0, err
 	}
-	return Reply{Bytes: proto.Size(answer), Responses: 1}, nil
+	return len(answer), s.checker.validate(s.request.variant)
 }
 
-// Close ends the sender's stream.
+// callError gives a failed call its class.
+func callError(ctx context.Context, err error, answered bool) *Error {
+	var connect *h2.ConnectError
+	var lost *h2.LostError
+	switch {
+	case errors.As(err, &connect):
+		return networkError(ctx, connect.Err, ClassConnect)
+	case errors.As(err, &lost):
+		return networkError(ctx, lost.Err, ClassConnectionLost)
+	}
+	return grpcError(ctx, err, answered)
+}
+
+// Close ends the sender's use of the connection.
 func (s *grpcSender) Close() error {
-	s.closeStream()
+	s.call.Close()
 	return nil
-}
-
-// checkMessage compares an answer with what was asked for.
-func (s *RequestSpec) checkMessage(m *inferencepb.ModelInferResponse) error {
-	if m.GetModelName() != s.model {
-		return wrongAnswer("it is of model %q, not %q", shorten(m.GetModelName()), s.model)
-	}
-	raw := m.GetRawOutputContents()
-	if len(raw) > 0 && len(raw) != len(m.GetOutputs()) {
-		return wrongAnswer("it has %s but %d raw contents", count(len(m.GetOutputs()), "output"), len(raw))
-	}
-	outputs := make([]replyOutput, len(m.GetOutputs()))
-	for i, out := range m.GetOutputs() {
-		outputs[i] = replyOutput{name: out.GetName(), datatype: Datatype(out.GetDatatype()), shape: out.GetShape(), binaryBytes: -1, elements: -1}
-		if outputs[i].shape == nil {
-			outputs[i].shape = []int64{}
-		}
-		if len(raw) > 0 {
-			outputs[i].binaryBytes = int64(len(raw[i]))
-		} else {
-			outputs[i].elements = contentElements(out.GetContents())
-		}
-	}
-	if err := s.checkOutputs(outputs); err != nil {
-		return err
-	}
-	for i, out := range outputs {
-		if out.datatype == Bytes && out.binaryBytes >= 0 {
-			if err := checkStrings(out, raw[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// validate compares an answer with what the input data file expects. Triton
-// answers raw contents with raw contents.
-func (s *grpcSender) validate(m *inferencepb.ModelInferResponse) error {
-	if s.request.spec.expected == nil {
-		return nil
-	}
-	return s.request.spec.validateResults(s.request.variant, func(name string) (result, bool) {
-		for i, out := range m.GetOutputs() {
-			if out.GetName() == name && i < len(m.GetRawOutputContents()) {
-				return result{name: name, binary: m.GetRawOutputContents()[i]}, true
-			}
-		}
-		return result{}, false
-	})
-}
-
-func contentElements(c *inferencepb.InferTensorContents) int {
-	return len(c.GetBoolContents()) + len(c.GetIntContents()) + len(c.GetInt64Contents()) + len(c.GetUintContents()) +
-		len(c.GetUint64Contents()) + len(c.GetFp32Contents()) + len(c.GetFp64Contents()) + len(c.GetBytesContents())
 }

@@ -87,7 +87,7 @@ func protocols() []protocol {
 		{"http json", func(d Datatype) bool { return d != FP16 && d != BF16 }, overHTTP(false)},
 		{"grpc", all, func(t testing.TB, m *strictModel, spec *RequestSpec) Sender {
 			dial, _ := m.serveGRPC(t)
-			cc, err := DialGRPC(dial)
+			cc, err := NewGRPCConnection(dial, GRPCAddress{})
 			if err != nil {
 				t.Fatal(err)
 			}

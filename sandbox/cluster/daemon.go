@@ -137,7 +137,11 @@ var errAbandoned = errors.New("the command that started the instance is gone")
 // bringUp starts everything; what it starts lives as long as running.
 func (d *daemon) bringUp(ctx, running context.Context, failed chan<- error) error {
 	var err error
-	d.control, err = controlplane.Start(ctx, controlplane.Config{Dir: d.instance.Dir, Step: func(s string) { d.report.step("%s", s) }})
+	config := controlplane.Config{Dir: d.instance.Dir, Step: func(s string) { d.report.step("%s", s) }}
+	if d.options.Audit {
+		config.AuditLog = d.instance.AuditLog()
+	}
+	d.control, err = controlplane.Start(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,10 @@ func (i Instance) Kubeconfig() string { return filepath.Join(i.Dir, "kubeconfig"
 // LogPath is the path of the daemon's own log.
 func (i Instance) LogPath() string { return filepath.Join(i.Dir, "daemon.log") }
 
+// AuditLog is the path of the API server's audit log, which an instance with
+// Options.Audit has.
+func (i Instance) AuditLog() string { return filepath.Join(i.Dir, "audit.log") }
+
 func (i Instance) lockPath() string   { return filepath.Join(i.Dir, "lock") }
 func (i Instance) recordPath() string { return filepath.Join(i.Dir, "instance.json") }
 func (i Instance) pidsDir() string    { return filepath.Join(i.Dir, "pids") }

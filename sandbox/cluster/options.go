@@ -33,7 +33,8 @@ type Options struct {
 	Models         string            `json:"models"` // a file or directory of model descriptions; empty for the built-in ones
 	Stack          bool              `json:"stack"`  // Prometheus, Grafana and dcgm-exporter
 	ScrapeInterval time.Duration     `json:"scrapeInterval"`
-	Timeout        time.Duration     `json:"timeout"` // of the whole bring-up
+	Audit          bool              `json:"audit,omitempty"` // record clients' requests to the API server
+	Timeout        time.Duration     `json:"timeout"`         // of the whole bring-up
 }
 
 // DefaultOptions are the main job's: two GPU nodes, one CPU node, the whole stack.

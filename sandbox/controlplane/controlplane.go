@@ -32,6 +32,8 @@ const (
 // Config says where the control plane keeps its state.
 type Config struct {
 	Dir string // an existing directory of mode 0700, for etcd, its sockets and the keys
+	// AuditLog is the file that the API server records clients' requests in; empty for none.
+	AuditLog string
 	// Step is told about each milestone as it is reached; nil means no reports.
 	Step func(milestone string)
 }
@@ -44,6 +46,7 @@ type ControlPlane struct {
 	listener *gate
 	services *serviceRoute
 	dir      string
+	auditLog string
 	step     func(string)
 	etcd     *embed.Etcd
 	cancel   context.CancelFunc
@@ -56,7 +59,7 @@ type ControlPlane struct {
 // failures arrive on Failed. A process can start one only: the components keep
 // global state.
 func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
-	c := &ControlPlane{dir: cfg.Dir, step: cfg.Step, failed: make(chan error, 4), services: &serviceRoute{
+	c := &ControlPlane{dir: cfg.Dir, auditLog: cfg.AuditLog, step: cfg.Step, failed: make(chan error, 4), services: &serviceRoute{
 		services: netip.MustParsePrefix(serviceCIDR), pods: netip.MustParsePrefix(podCIDR),
 	}}
 	if c.step == nil {
@@ -75,7 +78,11 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	}
 	// Each component applies its own logging options; this process keeps the first.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
-	runAPIServer, err := prepareAPIServer(c.listener, c.apiServerArgs(), c.services.DialContext)
+	audit, err := c.auditArgs(c.auditLog)
+	if err != nil {
+		return err
+	}
+	runAPIServer, err := prepareAPIServer(c.listener, append(c.apiServerArgs(), audit...), c.services.DialContext)
 	if err != nil {
 		return fmt.Errorf("cannot set up kube-apiserver: %w", err)
 	}

@@ -23,7 +23,8 @@ type program struct {
 // programFor returns the program that an image stands for.
 func programFor(image string) (program, bool) {
 	switch repository(image) {
-	case "nvcr.io/nvidia/tritonserver":
+	case "nvcr.io/nvidia/tritonserver",
+		"registry.example/inference/serving": // one of somebody's own, whose name does not tell
 		return program{name: "tritonserver"}, true
 	case "nvcr.io/nvidia/k8s/dcgm-exporter":
 		return program{name: "dcgm-exporter"}, true

@@ -12,6 +12,7 @@ func TestProgramFor(t *testing.T) {
 		{"nvcr.io/nvidia/tritonserver:26.06-py3@sha256:0123", "tritonserver"},
 		{"nvcr.io/nvidia/tritonserver", "tritonserver"},
 		{"nvcr.io/nvidia/k8s/dcgm-exporter:4.5.2-4.8.2-distroless", "dcgm-exporter"},
+		{"registry.example/inference/serving:7", "tritonserver"},
 		{"grafana/grafana:13.2.0", "grafana"},
 		{"docker.io/grafana/grafana", "grafana"},
 		{"quay.io/prometheus/prometheus:v3.16.0", "prometheus"},

@@ -3,27 +3,15 @@
 package check
 
 import (
-	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
-	"path"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
-	"github.com/kubectl-triton/kubectl-triton/test/harness"
 )
 
 func write(t *testing.T, file, text string) {
@@ -80,125 +68,6 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("%+v", r.Counts)
 	}
 	golden(t, result(t, r, "may-observe-status"))
-}
-
-// TestRequests: each kind is listed once, page by page, whatever asks for it.
-func TestRequests(t *testing.T) {
-	well(t)
-	const extra = 1100 // with the others: three pages
-	var wg sync.WaitGroup
-	defer func() {
-		if err := sandbox.Client.CoreV1().Nodes().DeleteCollection(background(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "check=extra"}); err != nil {
-			t.Error(err)
-		}
-	}()
-	for worker := range 8 {
-		wg.Go(func() {
-			for i := worker; i < extra; i += 8 {
-				n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("extra-%d", i), Labels: map[string]string{"check": "extra"}}, Spec: corev1.NodeSpec{Unschedulable: true}}
-				if _, err := sandbox.Client.CoreV1().Nodes().Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	lists, gets := counted(t, "check", "-o", "json")
-	pages := 0
-	for request, n := range lists {
-		if n > 1 {
-			t.Errorf("%d times: %s", n, request)
-		}
-		if strings.HasPrefix(request, "/api/v1/nodes?") {
-			pages++
-		}
-	}
-	if pages != 3 {
-		t.Errorf("the nodes took %d pages, want 3: %v", pages, lists)
-	}
-	for kind := range lists {
-		t.Logf("listed: %.120s", kind)
-	}
-	for kind, n := range gets {
-		t.Logf("got by name %d times: %s", n, kind)
-	}
-}
-
-// counted runs the plugin through a proxy in front of the API server and counts
-// its lists, by path and page, and its other reads. Watches are those of tunnels.
-func counted(t *testing.T, args ...string) (lists, gets map[string]int) {
-	t.Helper()
-	upstream, err := url.Parse(sandbox.REST.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport, err := rest.TransportFor(rest.CopyConfig(sandbox.REST))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Upgrades need HTTP/1.1.
-	tlsConfig, err := rest.TLSConfigFor(sandbox.REST)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tlsConfig.NextProtos = []string{"http/1.1"}
-	upgrading := &http.Transport{TLSClientConfig: tlsConfig}
-	defer upgrading.CloseIdleConnections()
-	lists, gets = map[string]int{}, map[string]int{}
-	var mu sync.Mutex
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
-		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Header.Get("Upgrade") != "" {
-				return upgrading.RoundTrip(r)
-			}
-			return transport.RoundTrip(r)
-		}),
-		FlushInterval: -1,
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		if r.Method == http.MethodGet && q.Get("watch") == "" && r.Header.Get("Upgrade") == "" {
-			mu.Lock()
-			if isList(r.URL.Path) {
-				lists[r.URL.Path+"?"+q.Get("fieldSelector")+"&continue="+q.Get("continue")]++
-			} else {
-				gets[r.URL.Path]++
-			}
-			mu.Unlock()
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	defer server.Close()
-	file := path.Join(t.TempDir(), "kubeconfig")
-	write(t, file, fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q}}],"users":[{"name":"u","user":{}}],"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"current-context":"c"}`, server.URL))
-	o := harness.Finish(t, sandbox.Command(t.Context(), "kubectl-triton", []string{"KUBECONFIG=" + file}, args...))
-	if o.Code != 0 {
-		t.Fatalf("exit code %d\n%s%s", o.Code, o.Stdout, o.Stderr)
-	}
-	return lists, gets
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// isList tells /api/v1/nodes and /apis/apps/v1/namespaces/x/daemonsets from reads
-// of one object and of the API's own description.
-func isList(p string) bool {
-	parts := strings.Split(strings.Trim(p, "/"), "/")
-	switch {
-	case parts[0] == "api" && len(parts) > 2:
-		parts = parts[2:]
-	case parts[0] == "apis" && len(parts) > 3:
-		parts = parts[3:]
-	default:
-		return false
-	}
-	if parts[0] == "namespaces" && len(parts) > 2 {
-		parts = parts[2:]
-	}
-	return len(parts) == 1
 }
 
 // TestServerGone: one sentence, and the rest skipped.

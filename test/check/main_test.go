@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	wd, err := os.Getwd()
 	if err == nil {
-		sandbox, err = harness.Start(filepath.Join(wd, "..", "..", "bin"), "check", "--stack=false")
+		sandbox, err = harness.Start(filepath.Join(wd, "..", "..", "bin"), "check", "--stack=false", "--audit")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -74,7 +74,12 @@ func install() error {
 // look runs "check -o json"; the exit code has to fit what it says.
 func look(t *testing.T, args ...string) *check.Report {
 	t.Helper()
-	o := sandbox.Run(t, "kubectl-triton", append([]string{"check", "-o", "json"}, args...)...)
+	return lookAt(t, sandbox, args...)
+}
+
+func lookAt(t *testing.T, s *harness.Sandbox, args ...string) *check.Report {
+	t.Helper()
+	o := s.Run(t, "kubectl-triton", append([]string{"check", "-o", "json"}, args...)...)
 	var r check.Report
 	d := json.NewDecoder(strings.NewReader(o.Stdout))
 	d.DisallowUnknownFields()
@@ -103,6 +108,11 @@ func result(t *testing.T, r *check.Report, id string) check.Result {
 // becomes looks until a check has a state, and what it says holds the words.
 func becomes(t *testing.T, id string, state check.State, words ...string) check.Result {
 	t.Helper()
+	return becomesAt(t, sandbox, nil, id, state, words...)
+}
+
+func becomesAt(t *testing.T, s *harness.Sandbox, args []string, id string, state check.State, words ...string) check.Result {
+	t.Helper()
 	var k check.Result
 	defer func() {
 		if t.Failed() {
@@ -110,7 +120,7 @@ func becomes(t *testing.T, id string, state check.State, words ...string) check.
 		}
 	}()
 	harness.Eventually(t, 90*time.Second, fmt.Sprintf("%s to be %s with %q", id, state, words), func() bool {
-		k = result(t, look(t), id)
+		k = result(t, lookAt(t, s, args...), id)
 		said := fmt.Sprint(k.Findings, k.Detail)
 		return k.State == state && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(said, w) })
 	})
@@ -129,22 +139,32 @@ func well(t *testing.T) {
 // more are arguments that stand for a terminal's answers and this machine's charts.
 func obey(t *testing.T, k check.Result, more ...string) {
 	t.Helper()
+	obeyAt(t, sandbox, k, more...)
+}
+
+func obeyAt(t *testing.T, s *harness.Sandbox, k check.Result, more ...string) {
+	t.Helper()
 	if len(k.Findings) == 0 || k.Findings[0].Command == "" {
 		t.Fatalf("%s names no command: %+v", k.ID, k)
 	}
 	line := strings.Join(append([]string{k.Findings[0].Command}, more...), " ")
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", line)
-	cmd.Env = sandbox.Command(t.Context(), "kubectl", []string{"PATH=" + sandbox.Bin + ":" + os.Getenv("PATH")}).Env
+	cmd.Env = s.Command(t.Context(), "kubectl", []string{"PATH=" + s.Bin + ":" + os.Getenv("PATH")}).Env
 	if o := harness.Finish(t, cmd); o.Code != 0 {
 		t.Fatalf("%s: exit code %d\n%s%s", line, o.Code, o.Stdout, o.Stderr)
 	}
 }
 
 // changing are the parts of names that differ from run to run.
-var changing = regexp.MustCompile(`(triton-infer|dcgm-exporter|prom-operator-grafana)-[a-z0-9]{5,10}(-[a-z0-9]{5})?\b`)
+var changing = regexp.MustCompile(`(triton-infer|dcgm-exporter|prom-operator-grafana|newer)-[a-z0-9]{5,10}(-[a-z0-9]{5})?\b`)
 
 // golden holds the exact words of one check.
 func golden(t *testing.T, k check.Result) {
+	t.Helper()
+	goldenAs(t, t.Name(), k)
+}
+
+func goldenAs(t *testing.T, name string, k check.Result) {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", k.State, k.Description)
@@ -152,8 +172,11 @@ func golden(t *testing.T, k check.Result) {
 		fmt.Fprintf(&b, "%s\n%s\n→ %s\n", f.What, f.Why, f.Command)
 	}
 	text := changing.ReplaceAllString(b.String(), "$1-POD")
-	path := filepath.Join("testdata", t.Name()+".txt")
+	path := filepath.Join("testdata", name+".txt")
 	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

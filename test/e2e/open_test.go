@@ -268,7 +268,7 @@ func TestOpenTriton(t *testing.T) {
 	}
 	conn, err := triton.DialGRPC(func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address["gRPC"])
-	})
+	}, triton.GRPCAddress{})
 	if err != nil {
 		t.Fatal(err)
 	}

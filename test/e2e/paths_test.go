@@ -164,16 +164,16 @@ func TestExamples(t *testing.T) {
 					if strings.Contains(line, "~/.local/bin") || strings.HasPrefix(line, "source ") {
 						t.Skip("it is for a person's home directory and shell")
 					}
-				case "check", "nodes", "nodes label", "models", "models list", "version":
+				case "check", "dashboards", "dashboards list", "nodes", "nodes label", "models", "models list", "version":
 					if _, err := exec.LookPath("jq"); err != nil && strings.Contains(line, "| jq ") {
 						t.Skip("the example needs jq")
 					}
 					if o := finish(t, run(ctx, line)); o.code != 0 || strings.Contains(o.stderr, "error") {
 						t.Errorf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
 					}
-				case "observe up", "observe down", "observe status", "observe pull", "observe render":
+				case "observe", "observe up", "observe down", "observe status", "observe pull", "observe render":
 					t.Skip("it installs charts, or needs what was installed")
-				case "dashboards export", "dashboards import":
+				case "dashboards export", "dashboards import", "dashboards lint":
 					t.Skip("it names a dashboard or a file of its reader's")
 				default:
 					t.Fatalf("how are the examples of %q to be run?", words)

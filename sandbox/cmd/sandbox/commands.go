@@ -22,7 +22,7 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(),
+	root.AddCommand(newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(), newAuditLogCommand(),
 		newChartsCommand(), newRestartAPIServerCommand(), newServeCommand())
 	return root
 }
@@ -68,6 +68,7 @@ Progress goes to standard error. Standard output gets one line for the shell:
 	f.BoolVar(&options.Stack, "stack", options.Stack, "run Prometheus, Grafana and dcgm-exporter")
 	f.IntVar(&options.TritonReplicas, "triton-replicas", options.TritonReplicas, "number of Triton pods, one GPU each")
 	f.DurationVar(&options.ScrapeInterval, "scrape-interval", options.ScrapeInterval, "how often Prometheus scrapes and dcgm-exporter collects")
+	f.BoolVar(&options.Audit, "audit", options.Audit, "record the requests of the API server's clients; see sandbox audit-log")
 	f.DurationVar(&options.Timeout, "timeout", options.Timeout, "how long the whole bring-up may take")
 	return c
 }
@@ -161,6 +162,33 @@ func newKubeconfigCommand() *cobra.Command {
 				return fmt.Errorf("there is no sandbox %s; start it with `sandbox up --name %s`", name, name)
 			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), instance.Kubeconfig())
+			return err
+		},
+	}
+	c.Flags().StringVar(&name, "name", name, "name of the instance")
+	return c
+}
+
+func newAuditLogCommand() *cobra.Command {
+	name := cluster.DefaultName
+	c := &cobra.Command{
+		Use:   "audit-log",
+		Short: "Print the path of the audit log of an instance that was started with --audit",
+		Long: `Print the path of the audit log of an instance that was started with --audit.
+
+It has one JSON event a line for each request that a client sent to the API
+server, written before the request is handled. Requests of the cluster's own
+components, nodes and pods are not in it.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			instance, err := cluster.Named(name)
+			if err != nil {
+				return err
+			}
+			if _, err := os.Stat(instance.AuditLog()); err != nil {
+				return fmt.Errorf("the sandbox %s has no audit log; start it with `sandbox up --audit --name %s`", name, name)
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), instance.AuditLog())
 			return err
 		},
 	}

@@ -16,8 +16,6 @@ import (
 	"runtime"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -65,9 +63,9 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 		return requester{s}, err
 	}
 	if rpc != "" {
-		var connections []*grpc.ClientConn
+		var connections []*triton.GRPCConnection
 		for range (max(load.Concurrency, load.MaxInFlight) + perConnection - 1) / perConnection {
-			cc, err := triton.DialGRPC(dialTo(rpc))
+			cc, err := triton.NewGRPCConnection(dialTo(rpc), triton.GRPCAddress{})
 			if err != nil {
 				return err
 			}

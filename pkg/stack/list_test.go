@@ -1,0 +1,60 @@
+package stack
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"sync"
+	"testing"
+
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// TestMonitorsPages: monitors are found on whatever page they are, and no page is
+// asked for twice. The fake clients don't pass the pages on.
+func TestMonitorsPages(t *testing.T) {
+	kinds := map[string]string{"servicemonitors": "ServiceMonitor", "podmonitors": "PodMonitor", "namespaces": "Namespace"}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resource, q := path.Base(r.URL.Path), r.URL.Query()
+		mu.Lock()
+		asked[resource+" "+q.Get("continue")]++
+		mu.Unlock()
+		if q.Get("limit") == "" {
+			t.Errorf("%s are listed without a limit", resource)
+		}
+		next := ""
+		if q.Get("continue") == "" {
+			next = "2"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"apiVersion":%q,"kind":"%sList","metadata":{"continue":%q},"items":[{"metadata":{"name":"on-page%s","labels":{"page":%q}}}]}`,
+			map[bool]string{true: "v1", false: "monitoring.coreos.com/v1"}[resource == "namespaces"], kinds[resource], next, q.Get("continue"), "p"+q.Get("continue"))
+	}))
+	defer server.Close()
+	config := &rest.Config{Host: server.URL}
+	c := &Client{}
+	var err error
+	if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	if c.kubernetes, err = kubernetes.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Monitors(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.items) != 4 || len(m.namespaces) != 2 || m.namespaces["on-page2"]["page"] != "p2" || len(asked) != 6 {
+		t.Errorf("%d monitors and %d namespaces from %d pages, want 4, 2 and 6", len(m.items), len(m.namespaces), len(asked))
+	}
+	for page, n := range asked {
+		if n != 1 {
+			t.Errorf("asked %d times: %s", n, page)
+		}
+	}
+}
