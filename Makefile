@@ -167,7 +167,7 @@ benchmark: build sandbox kubectl helm charts peers benchmark.test
 
 ## benchmark-engine: of these only the load engine, which needs no sandbox
 benchmark-engine: peers benchmark.test
-	cd test/benchmark && ../../$(BIN)/benchmark.test -test.v -test.timeout 20m -test.run TestEngine
+	cd test/benchmark && ../../$(BIN)/benchmark.test -test.v -test.timeout 20m -test.run 'TestEngine|TestAccuracy'
 
 # Compiled and run apart: the compiler's settings of the garbage collector would
 # hold for what is measured too.

@@ -194,7 +194,10 @@ func (t *loadTest) reportGPU(r *report.Bench, window metrics.GPUWindow, promethe
 	if len(window.GPUs) == 0 {
 		t.miss("GPU figures", fmt.Errorf("neither a DCGM exporter nor Triton's own metrics show a GPU of %s", t.route), t.route.missing(missingGPUs))
 	}
-	r.GPU = gpuReport(window, r.Client.Inferences)
+	// Where nobody said that there are metrics, their absence is said once.
+	if unasked := o.URL != "" && o.MetricsURL == "" && o.PrometheusURL == ""; !unasked || len(window.GPUs) > 0 {
+		r.GPU = gpuReport(window, r.Client.Inferences)
+	}
 }
 
 func (t *loadTest) judge(r *report.Bench, result *bench.Result) {

@@ -26,7 +26,7 @@ func (s *screen) client(b *Bench) {
 	s.fact("requests", strings.Join(counts, ", "))
 	s.fact("throughput", fmt.Sprintf("%s req/s, %s infer/s", Significant(c.RequestRatePerSecond), Significant(c.InferenceRatePerSecond)))
 	if u := c.CPU; u != nil {
-		s.fact("own CPU", fmt.Sprintf("%s cores, %s per request; waited about %s per request for a core", Significant(u.CoresUsed), Microseconds(u.PerRequestUS), Microseconds(u.DelayMeanUS)))
+		s.fact("own CPU", fmt.Sprintf("%s cores, %s per request, waited %s for a core", Significant(u.CoresUsed), Microseconds(u.PerRequestUS), Microseconds(u.DelayMeanUS)))
 	}
 	if st := c.Stability; st != nil {
 		s.fact("stability", s.stability(st))
