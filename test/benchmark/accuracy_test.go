@@ -82,7 +82,7 @@ func stallTable(t *testing.T, steady, stalling target, core int) string {
 	for _, rate := range []int{500, 5000} {
 		a := attack{target: steady, inFlight: stallInFlight, rate: rate, duration: paced, core: core}
 		own := generators[slices.IndexFunc(generators, func(g generator) bool { return g.name == "this engine" })]
-		unstalled := own.run(t, a).p50
+		unstalled := reported(interleaved(t, []generator{own}, a, rounds)[0])[0]
 		row := fmt.Sprintf("| %d | the truth |", rate)
 		for _, q := range quantilesShown() {
 			row += fmt.Sprintf(" %.2f |", milli(truth(q, unstalled)))
