@@ -163,7 +163,7 @@ release: release-tools
 
 ## benchmark: measure against named peers, write docs/benchmarks.md
 benchmark: build sandbox kubectl helm charts peers benchmark.test
-	cd test/benchmark && ../../$(BIN)/benchmark.test -test.v -test.timeout 60m
+	cd test/benchmark && ../../$(BIN)/benchmark.test -test.v -test.timeout 90m
 
 ## benchmark-engine: of these only the load engine, which needs no sandbox. On a
 ## machine without Go: copy bin/benchmark.test and what "make peers" installs, and
