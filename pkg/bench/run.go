@@ -267,7 +267,7 @@ func (r *run) result(interrupted bool) *Result {
 	if after, ok := r.runner.usage(); ok && r.usageKnown {
 		res.CPU = clientCPU(r.usage, after, res.Completed)
 	}
-	res.Stability = stabilityOf(res.Series, res.Offered)
+	res.Stability = stabilityOf(res.Series, res.Offered, res.Response)
 	res.End = res.Start.Add(res.Elapsed)
 	return res
 }

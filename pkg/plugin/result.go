@@ -147,7 +147,7 @@ func describeStability(s *bench.Stability) *report.Stability {
 		return nil
 	}
 	out := &report.Stability{
-		Steady: s.Steady, LimitRatio: s.Limit, ComparedWindows: s.Compared,
+		Steady: s.Steady, ComparedWindows: s.Compared, RateLimitRatio: s.RateLimit, ResponseLimitRatio: s.ResponseLimit,
 		RateSpreadRatio: s.RateSpread, ResponseSpreadRatio: s.ResponseSpread, SteadyFromSeconds: s.SteadyFrom.Seconds(),
 	}
 	for _, w := range s.Windows {

@@ -174,13 +174,15 @@ type CPU struct {
 
 // Stability tells whether the rate and the mean response time held still: the
 // last ComparedWindows against their mean. Spreads are the largest distance from
-// it, as a ratio. SteadyFromSeconds is after which every window was like them.
+// it, as a ratio, and limits what is put up with. SteadyFromSeconds is after which
+// every window was like them.
 type Stability struct {
 	Steady              bool     `json:"steady"`
-	LimitRatio          float64  `json:"limit_ratio"`
 	ComparedWindows     int      `json:"compared_windows"`
 	RateSpreadRatio     float64  `json:"request_rate_spread_ratio"`
+	RateLimitRatio      float64  `json:"request_rate_limit_ratio"`
 	ResponseSpreadRatio float64  `json:"response_time_spread_ratio"`
+	ResponseLimitRatio  float64  `json:"response_time_limit_ratio"`
 	SteadyFromSeconds   float64  `json:"steady_from_seconds,omitempty"`
 	Windows             []Window `json:"windows"`
 }

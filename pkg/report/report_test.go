@@ -40,7 +40,7 @@ func sample() *Bench {
 			Service:  &Latency{14990, 19300, 7050, 18000, 29800, 32900, 46000, 87000, 1_200_000},
 			SendLag:  &Latency{14990, 80, 2, 70, 110, 130, 160, 1200, 5000},
 			CPU:      &CPU{UsedSeconds: 1.2, CoresUsed: 0.04, PerRequestUS: 80, WaitedSeconds: 0.03, DelayMeanUS: 2},
-			Stability: &Stability{Steady: false, LimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.004, ResponseSpreadRatio: 0.28,
+			Stability: &Stability{Steady: false, ComparedWindows: 3, RateSpreadRatio: 0.004, RateLimitRatio: 0.1, ResponseSpreadRatio: 0.28, ResponseLimitRatio: 0.1,
 				Windows: []Window{{0, 10, 499, 15000}, {10, 10, 500, 16800}, {20, 10, 499.5, 26400}}},
 			Errors: []Error{{Class: "http 503", Count: 8, First: "Exceeds maximum queue size", FirstAtSeconds: 4.2}}},
 		Server: &Server{Pods: []ServerPod{{Name: "triton-infer-7c9d-abcde", UID: "u1", Requests: 15002, Inferences: 15002, Executions: 3937}, {Name: "triton-infer-7c9d-fghij", UID: "u2", Problem: "the pod went away or stopped being ready during the test; its counters are lost"}},
