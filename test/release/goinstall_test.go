@@ -23,7 +23,7 @@ func TestGoInstall(t *testing.T) {
 	dir := t.TempDir()
 	source(t, dir)
 	commit := strings.TrimSpace(must(t, command(t.Context(), dir, "git", nil, "rev-parse", "--short=12", "HEAD")))
-	version := "v0.0.0-20260102030405-" + commit
+	version := "v0.0.1-c" + commit
 	proxy := publish(t, dir, version)
 
 	var env struct{ GOPROXY, GOMODCACHE, GOFLAGS string }
@@ -35,6 +35,8 @@ func TestGoInstall(t *testing.T) {
 	t.Cleanup(func() {
 		os.RemoveAll(filepath.Join(env.GOMODCACHE, module+"@"+version))
 		os.RemoveAll(filepath.Join(env.GOMODCACHE, "cache", "download", module))
+		os.Remove(filepath.Join(env.GOMODCACHE, filepath.Dir(module))) // when it is empty now
+		os.Remove(filepath.Join(env.GOMODCACHE, "cache", "download", filepath.Dir(module)))
 	})
 	bin := t.TempDir()
 	must(t, command(t.Context(), t.TempDir(), "go", []string{
@@ -66,8 +68,10 @@ func publish(t *testing.T, dir, version string) (proxy string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{".info": info, ".mod": mustRead(t, filepath.Join(dir, "go.mod"))} {
-		if err := os.WriteFile(filepath.Join(folder, version+name), content, 0o644); err != nil {
+	for name, content := range map[string][]byte{
+		"list": []byte(version + "\n"), version + ".info": info, version + ".mod": mustRead(t, filepath.Join(dir, "go.mod")),
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
