@@ -45,7 +45,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 		return nil, err
 	}
 	r := t.describe()
-	t.notes.step("model %s of %s", t.metadata.Name, t.route)
+	t.notes.step("model %s at %s", t.metadata.Name, t.route.found())
 
 	marker := t.findGrafana(ctx)
 	gpus := t.route.watchGPUs(ctx)

@@ -42,10 +42,7 @@ func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, e
 	}
 	r.NamespaceMissing = ns == nil
 	r.OwnNamespace = ns != nil && ns.Labels[PartOfLabel] == PartOf
-	releases, err := c.Releases(namespace)
-	if err != nil {
-		return nil, err
-	}
+	releases := c.records(namespace)
 	for _, chart := range []Chart{DCGMExporterChart(), PrometheusStackChart()} {
 		release, err := releases.Get(ctx, chart.Release)
 		if err != nil {
@@ -157,10 +154,7 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 			return err
 		}
 	}
-	releases, err := c.Releases(r.Namespace)
-	if err != nil {
-		return err
-	}
+	releases := c.records(r.Namespace)
 	failed := make(chan error, len(r.Releases))
 	for _, release := range r.Releases {
 		go func() {
