@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 		{"not a Triton", nil, []string{"-n", "monitoring", "--service", "prom-operator-grafana", "--port", "80"}, 1, []string{"does not answer as Triton", "--port"}},
 		{"RBAC: nothing", []string{"KUBECONFIG=" + limitedUser(t, "nobody")}, []string{"steady"}, 1, []string{"services", "auth can-i"}},
 		{"RBAC: no pods", []string{"KUBECONFIG=" + limitedUser(t, "nopods", rule("services", "get"))}, []string{"steady"}, 1, []string{"pods", "auth can-i"}},
-		{"RBAC: no port-forward", []string{"KUBECONFIG=" + limitedUser(t, "noforward", rule("services", "get"), rule("pods", "get", "list", "watch"))}, []string{"steady"}, 1, []string{"not allowed", "pods/portforward", "triton", "auth can-i"}},
+		{"RBAC: no port-forward", []string{"KUBECONFIG=" + limitedUser(t, "noforward", rule("services", "get"), rule("pods", "get", "list", "watch"))}, []string{"steady"}, 1, []string{"you may not", "pods/portforward", "triton", "auth can-i"}},
 		{"unknown flag", nil, []string{"--nope"}, 2, []string{"--nope", "--help"}},
 		{"two models", nil, []string{"steady", "--model", "other"}, 2, []string{"two models"}},
 		{"rate and concurrency", nil, []string{"--rate", "5", "--concurrency", "5"}, 2, []string{"exclude each other"}},
