@@ -28,8 +28,8 @@ func TestStatusWatch(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("Ctrl-C: %v", err)
 	}
-	text := screen.String()
-	if strings.Count(text, "\x1b[H") != strings.Count(text, "Observability stack:") || strings.Contains(text, "\x1b[H\x1b[J") {
-		t.Errorf("the screen is not replaced as a whole: %q", text)
-	}
+	eventually(t, 10*time.Second, "one screen for each look", func() bool {
+		text := screen.String()
+		return strings.Count(text, "\x1b[H") == strings.Count(text, "Observability stack:") && !strings.Contains(text, "\x1b[H\x1b[J")
+	})
 }
