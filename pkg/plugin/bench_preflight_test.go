@@ -64,7 +64,7 @@ func TestPreflightCauses(t *testing.T) {
 		"denied, wrapped":     {failedPreflight(fmt.Errorf("it failed: %w", forbidden), deny), nil, "you may not; it needs: "},
 		"denied by a webhook": {failedPreflight(forbidden, broken), nil, forbidden.Error()},
 		"no ready pod":        {failedPreflight(&portforward.NoReadyPodError{}, deny, unready), nil, "0 of 1 pods of Service triton/triton-infer are ready: t-0 is running and not ready; run: kubectl describe pod --namespace triton t-0"},
-		"no pod":              {failedPreflight(&portforward.NoReadyPodError{}, deny), nil, "Service triton/triton-infer has no pod; it is scaled to zero, or its selector matches none; run: kubectl get deployments,statefulsets --namespace triton"},
+		"no pod":              {failedPreflight(&portforward.NoReadyPodError{}, deny), nil, "Service triton/triton-infer has no pod; what it selects, app=t, is scaled to zero, or nothing has these labels; run: kubectl get deployments,statefulsets --namespace triton"},
 		"model failed":        {failedPreflight(errors.New("no m"), deny, unready), failed, "model m version 1 in pod t-0 is UNAVAILABLE; no such file; run: kubectl logs"},
 		"model well":          {failedPreflight(errors.New("a wrong shape"), deny, unready), well, "a wrong shape"},
 		"out of time":         {failedPreflight(context.DeadlineExceeded, deny, unready), failed, context.DeadlineExceeded.Error()},

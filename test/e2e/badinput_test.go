@@ -36,7 +36,7 @@ func TestBadInput(t *testing.T) {
 		{"no such context", nil, []string{"--context", "nowhere"}, 1, []string{"nowhere"}},
 		{"no such Service", nil, []string{"--service", "nope"}, 1, []string{"no Service nope", "triton-infer"}},
 		{"no such namespace", nil, []string{"-n", "nope"}, 1, []string{"no Triton was found", "--namespace"}},
-		{"Service without pods", nil, []string{"--service", "nopods"}, 1, []string{"nopods", "app=nobody", "kubectl get pods"}},
+		{"Service without pods", nil, []string{"--service", "nopods"}, 1, []string{"nopods", "app=nobody", "kubectl get "}},
 		{"no ready pod", nil, []string{"--service", "pending"}, 1, []string{"pending", "ready"}},
 		{"Service without selector", nil, []string{"--service", "noselector"}, 1, []string{"no selector"}},
 		{"unknown model", nil, []string{"nope"}, 1, []string{"no model nope", "steady"}},
