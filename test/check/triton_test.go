@@ -74,9 +74,18 @@ func TestModelFails(t *testing.T) {
 	k := becomes(t, "triton-models-ready", check.StateFailed, "model broken version", "nosuchbackend")
 	golden(t, k)
 	becomes(t, "triton-server-ready", check.StateFailed)
-	// Where the readiness probe lets such a server pass, the model itself is what
-	// keeps it from being tested.
-	tritonRuns(t, true, usual+" --exit-on-error=false --strict-readiness=false")
+	// Where the readiness probe lets such a server pass, the server's own word
+	// keeps it from being tested, and the model's that one.
+	probe := func(path string) {
+		t.Helper()
+		kubectl(t, "--namespace", "triton", "patch", "deployment", "triton-infer", "--type", "json", "--patch",
+			`[{"op":"replace","path":"/spec/template/spec/containers/0/readinessProbe/httpGet/path","value":"`+path+`"}]`)
+	}
+	defer probe("/v2/health/ready")
+	probe("/v2/health/live")
+	kubectl(t, "--namespace", "triton", "rollout", "status", "deployment", "triton-infer", "--timeout", "90s")
+	alone(t)
+	benchSays(t, 1, becomes(t, "triton-server-ready", check.StateFailed))
 	o := sandbox.Run(t, "kubectl-triton", "bench", "broken", "--requests", "5")
 	k = becomes(t, "triton-models-ready", check.StateFailed, "nosuchbackend")
 	for _, want := range []string{k.Findings[0].What, k.Findings[0].Why, k.Findings[0].Command} {
