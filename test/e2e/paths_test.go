@@ -162,7 +162,7 @@ func TestExamples(t *testing.T) {
 					}
 				case "completion":
 					if strings.Contains(line, "~/.local/bin") || strings.HasPrefix(line, "source ") {
-						t.Skip("it is for a person's home directory and shell")
+						t.Skip("it is for a person's home directory and shell: test/docs runs it")
 					}
 				case "check", "dashboards", "dashboards list", "nodes", "nodes label", "models", "models list", "version":
 					if _, err := exec.LookPath("jq"); err != nil && strings.Contains(line, "| jq ") {
@@ -172,9 +172,9 @@ func TestExamples(t *testing.T) {
 						t.Errorf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
 					}
 				case "observe", "observe up", "observe down", "observe status", "observe pull", "observe render":
-					t.Skip("it installs charts, or needs what was installed")
+					t.Skip("it installs charts, or needs what was installed: test/docs runs it")
 				case "dashboards export", "dashboards import", "dashboards lint":
-					t.Skip("it names a dashboard or a file of its reader's")
+					t.Skip("it names a dashboard or a file of its reader's: test/docs runs it")
 				default:
 					t.Fatalf("how are the examples of %q to be run?", words)
 				}
