@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,24 +10,22 @@ import (
 // before may still start; what is due beyond is a backlog and stays unsent.
 const lateStart = 100 * time.Millisecond
 
-// openLoop sends requests at the due times of a schedule. One idle worker at a
-// time leads: it waits for the next due time, passes the lead to another idle
-// worker and sends the request itself. So no hand-over lies between a due time
-// and its send. The worker that leads next waits at the seat, where it costs
-// least to call it; further idle ones wait at a channel each, and the one that
-// was busy last is taken first.
+// openLoop sends requests at the due times of a schedule. A free worker takes the
+// next due time, waits for it and sends the request itself, so that no hand-over
+// lies between a due time and its send. A few workers wait at a time, as many as
+// there are pacers, each for a due time of its own: while one sends, the next due
+// time is waited for already, and no worker has to be woken unless all that waited
+// are busy. Waking one costs more CPU time than the rest of a small request.
 type openLoop struct {
-	run      *run
-	schedule *schedule // the leader's
-	pacer    pacer     // the leader's
-	seat     seat
+	run *run
 
 	mu       sync.Mutex
-	seated   bool
+	schedule *schedule
+	pacers   []pacer
+	free     []pacer // those that no worker waits with
 	idle     []*worker
 	workers  int
 	unused   []int // indexes of abandoned workers
-	led      bool
 	done     bool
 	inFlight uint64
 	peak     uint64
@@ -34,120 +33,126 @@ type openLoop struct {
 	offered  time.Duration
 }
 
+// turn is a due time that a worker has taken.
+type turn struct {
+	seq   uint64
+	due   int64
+	pacer pacer
+}
+
 func newOpenLoop(r *run) *openLoop {
-	return &openLoop{run: r, schedule: newSchedule(r.load), pacer: r.runner.pacer(r.load.Pacing, r.runner.clock), seat: r.runner.seat()}
+	l := &openLoop{run: r, schedule: newSchedule(r.load)}
+	for range r.load.Pacing.waiters() {
+		l.pacers = append(l.pacers, r.runner.pacer(r.load.Pacing, r.runner.clock))
+	}
+	l.free = slices.Clone(l.pacers)
+	return l
 }
 
 func (l *openLoop) start() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, any := l.schedule.peek(); !any {
+		l.finish(l.schedule.span())
+		return
+	}
 	l.grow()
 }
 
-// grow makes a worker that leads. The lock is held.
+// grow makes a worker that has the next turn. The lock is held.
 func (l *openLoop) grow() {
-	l.led = true
 	index := l.workers
 	if n := len(l.unused); n > 0 {
 		index, l.unused = l.unused[n-1], l.unused[:n-1]
 	}
 	l.workers++
-	l.run.spawn(index, l.work)
+	t := l.take()
+	l.run.spawn(index, func(w *worker) { l.work(w, t) })
 }
 
-func (l *openLoop) work(w *worker) {
-	for next := leads; ; {
-		switch next {
-		case sits:
-			l.seat.sit()
-			if l.over() {
-				return
-			}
+func (l *openLoop) work(w *worker, t turn) {
+	for {
+		// The send is stamped after another worker was woken, if one had to be:
+		// what that takes is send lag, not service time.
+		if !l.await(w, t) || !w.request(t.seq, t.due, l.run.clock.now()) {
+			return
+		}
+		switch next, step := l.finished(w); step {
+		case takes:
+			t = next
 		case idles:
 			if !<-w.wake {
 				return
 			}
+			t = w.turn
 		case leaves:
 			return
 		}
-		seq, due, ok := l.next(w)
-		// The send is stamped after the lead was passed on: what that takes is
-		// send lag, not service time.
-		if !ok || !w.request(l.run.firstSeq+seq, due, l.run.clock.now()) {
-			return
-		}
-		next = l.finished(w)
 	}
 }
 
-// occupation is what a worker does between two requests.
-type occupation int
-
-const (
-	leads occupation = iota
-	sits
-	idles
-	leaves
-)
-
-func (l *openLoop) over() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.done
-}
-
-// next prepares w for the next request, waits for its due time, takes it, and passes the lead on.
-func (l *openLoop) next(w *worker) (seq uint64, due int64, ok bool) {
+// await prepares w for its turn, waits for the due time, and sees to it that
+// another worker waits for the next one; false when the schedule has ended.
+func (l *openLoop) await(w *worker, t turn) bool {
 	r := l.run
-	offset, ok := l.schedule.peek()
-	if !ok {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.finish(l.schedule.span())
-		return 0, 0, false
-	}
-	due = r.origin + offset
-	w.prepare(r.firstSeq + l.schedule.issued)
-	l.pacer.wait(due, r.stop)
+	w.prepare(t.seq)
+	t.pacer.wait(t.due, r.stop)
 	if r.stopped.Load() {
-		l.end(r.stoppedAt.Load() - r.origin)
-		return 0, 0, false
+		l.end(r.stoppedAt.Load()-r.origin, t.due-r.origin)
+		return false
 	}
 	if r.deadline > 0 && r.clock.now() > r.deadline+int64(lateStart) {
-		l.end(r.deadline - r.origin)
-		return 0, 0, false
+		l.end(r.deadline-r.origin, t.due-r.origin)
+		return false
 	}
-	seq = l.schedule.issued
-	l.schedule.pop()
-	_, more := l.schedule.peek()
-
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.free = append(l.free, t.pacer)
 	l.inFlight++
 	l.peak = max(l.peak, l.inFlight)
 	switch n := len(l.idle); {
-	case !more:
-		l.finish(l.schedule.span())
-	case l.seated:
-		l.seated = false
-		l.seat.call()
+	case l.done || !l.vacant():
 	case n > 0:
-		l.idle[n-1].wake <- true
+		next := l.idle[n-1]
 		l.idle = l.idle[:n-1]
+		next.turn = l.take()
+		next.wake <- true
 	case l.workers < r.load.maxWorkers():
 		l.grow()
-	default:
-		l.led = false
 	}
-	return seq, due, true
+	return true
 }
 
-// end ends the schedule; what was due before until, as an offset, is unsent.
-func (l *openLoop) end(until int64) {
-	unsent := l.schedule.skipUntil(until)
+// vacant tells that no worker waits for a due time. The lock is held.
+func (l *openLoop) vacant() bool { return len(l.free) == len(l.pacers) }
+
+// take takes the next due time. The lock is held, the schedule has one, and a
+// pacer is free.
+func (l *openLoop) take() turn {
+	offset, _ := l.schedule.peek()
+	n := len(l.free) - 1
+	t := turn{seq: l.run.firstSeq + l.schedule.issued, due: l.run.origin + offset, pacer: l.free[n]}
+	l.free = l.free[:n]
+	l.schedule.pop()
+	if _, more := l.schedule.peek(); !more {
+		l.finish(l.schedule.span())
+	}
+	return t
+}
+
+// end ends the schedule at until, for a worker whose turn was due then: what was
+// due before is unsent. All are times after the start.
+func (l *openLoop) end(until, due int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unsent += unsent
+	if due < until {
+		l.unsent++
+	}
+	if l.done {
+		l.offered = min(l.offered, time.Duration(until))
+		return
+	}
+	l.unsent += l.schedule.skipUntil(until)
 	l.finish(time.Duration(until))
 }
 
@@ -158,39 +163,39 @@ func (l *openLoop) finish(offered time.Duration) {
 		w.wake <- false
 	}
 	l.idle = nil
-	if l.seated {
-		l.seated = false
-		l.seat.call()
-	}
 }
 
-// finished is called by a worker whose request ended: it leads if nobody does.
-func (l *openLoop) finished(w *worker) occupation {
+// step is what a worker does after a request.
+type step int
+
+const (
+	takes step = iota
+	idles
+	leaves
+)
+
+// finished is called by a worker whose request ended.
+func (l *openLoop) finished(w *worker) (turn, step) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight--
 	switch {
 	case l.done:
-		return leaves
-	case !l.led:
-		l.led = true
-		return leads
-	case !l.seated:
-		l.seated = true
-		return sits
+		return turn{}, leaves
+	case len(l.free) > 0:
+		return l.take(), takes
 	}
 	l.idle = append(l.idle, w)
-	return idles
+	return turn{}, idles
 }
 
-// halt ends the schedule when all workers are busy; else the leader does.
+// halt ends the schedule when all workers are busy; else those that wait do.
 func (l *openLoop) halt() {
 	l.mu.Lock()
-	vacant := !l.led && !l.done
-	l.led = true
-	l.mu.Unlock()
-	if vacant {
-		l.end(l.run.stoppedAt.Load() - l.run.origin)
+	defer l.mu.Unlock()
+	if until := l.run.stoppedAt.Load() - l.run.origin; !l.done && l.vacant() {
+		l.unsent += l.schedule.skipUntil(until)
+		l.finish(time.Duration(until))
 	}
 }
 
@@ -200,7 +205,7 @@ func (l *openLoop) abandoned(w *worker) {
 	l.inFlight--
 	l.workers--
 	l.unused = append(l.unused, w.index)
-	if !l.led && !l.done {
+	if !l.done && l.vacant() {
 		l.grow()
 	}
 }
@@ -209,6 +214,8 @@ func (l *openLoop) fill(res *Result) {
 	res.MaxInFlightReached = l.peak
 	res.Unsent = l.unsent
 	res.Offered = l.offered
-	_ = l.pacer.close()
-	_ = l.seat.close()
+	l.run.numbered = l.schedule.issued
+	for _, p := range l.pacers {
+		_ = p.close()
+	}
 }

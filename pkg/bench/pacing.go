@@ -28,6 +28,15 @@ func (p Pacing) pacer(c clock) pacer {
 	}
 }
 
+// waiters is how many workers wait for due times at once. It spares wake-ups, at
+// the price of a thread each, and for Spin of a core.
+func (p Pacing) waiters() int {
+	if p == Precise {
+		return 2
+	}
+	return 1
+}
+
 // spinTime is longer than a sleeping thread needs to be woken.
 const spinTime = int64(250 * time.Microsecond)
 

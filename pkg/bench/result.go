@@ -58,6 +58,9 @@ type Result struct {
 	Errors []ErrorCount
 	// Series is in time order without gaps.
 	Series []Second
+	// CPU is what the run took of this machine, nil where the operating system
+	// doesn't tell.
+	CPU *ClientCPU
 	// Stability of the run by windows, nil for one too short to tell.
 	Stability *Stability
 }

@@ -44,6 +44,9 @@ type run struct {
 	series        series
 	lastTake      int64
 	cutting       bool
+	usage         usage // at the start
+	usageKnown    bool
+	numbered      uint64 // requests that were given a number, sent or not; the loop's
 }
 
 func newRun(ctx context.Context, runner *Runner, load Load) *run {
@@ -56,6 +59,7 @@ func newRun(ctx context.Context, runner *Runner, load Load) *run {
 }
 
 func (r *run) begin() {
+	r.usage, r.usageKnown = r.runner.usage()
 	r.started, r.origin = r.clock.wall(), r.clock.now()
 	r.lastTake = r.origin
 	if r.load.Duration > 0 {
@@ -113,7 +117,7 @@ func (r *run) supervise(progress func(Progress)) *Result {
 	}
 	r.take()
 	res := r.result(interrupted)
-	r.runner.seq += res.Issued
+	r.runner.seq += max(res.Issued, r.numbered)
 	reporter.finish(Progress{
 		Elapsed: res.Elapsed, Total: r.load.Duration, TotalRequests: r.load.Requests,
 		Issued: res.Issued, Completed: res.Completed, Failed: res.Failed,
@@ -260,7 +264,10 @@ func (r *run) result(interrupted bool) *Result {
 	if r.load.Open() {
 		res.Elapsed = max(res.Elapsed, res.Offered)
 	}
-	res.Stability = stabilityOf(res.Series, res.Offered)
+	if after, ok := r.runner.usage(); ok && r.usageKnown {
+		res.CPU = clientCPU(r.usage, after, res.Completed)
+	}
+	res.Stability = stabilityOf(res.Series, res.Offered, res.Response)
 	res.End = res.Start.Add(res.Elapsed)
 	return res
 }

@@ -35,11 +35,11 @@ func after(ctx context.Context, d time.Duration) (int, error) {
 }
 
 // newVirtual is a Runner that paces on timers, which in a synctest bubble are
-// exact and take no real time.
+// exact and take no real time, and knows nothing of the real machine's load.
 func newVirtual(f Factory) *Runner {
 	r := NewRunner(f)
 	r.pacer = func(_ Pacing, c clock) pacer { return newTimerPacer(c) }
-	r.seat = newChannelSeat
+	r.usage = func() (usage, bool) { return usage{}, false }
 	return r
 }
 

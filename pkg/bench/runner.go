@@ -42,7 +42,7 @@ type Runner struct {
 	factory Factory
 	clock   clock
 	pacer   func(Pacing, clock) pacer
-	seat    func() seat
+	usage   func() (usage, bool)
 
 	mu      sync.Mutex
 	running bool
@@ -56,7 +56,7 @@ type slot struct{ requester Requester }
 
 // NewRunner returns a Runner whose workers get their Requesters from f.
 func NewRunner(f Factory) *Runner {
-	return &Runner{factory: f, clock: newSystemClock(), pacer: Pacing.pacer, seat: newSeat}
+	return &Runner{factory: f, clock: newSystemClock(), pacer: Pacing.pacer, usage: readUsage}
 }
 
 // Run offers the load and returns what happened. An error means that nothing

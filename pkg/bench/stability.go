@@ -13,6 +13,9 @@ const (
 	comparedWindows = 3
 	// stabilityLimit is how far a window may be from their mean.
 	stabilityLimit = 0.1
+	// chance is how many standard errors are put down to chance: with few requests
+	// in a window they are more than the limit.
+	chance = 2
 )
 
 // Stability tells whether the rate of completed requests and their mean response
@@ -25,9 +28,11 @@ type Stability struct {
 	// RateSpread and ResponseSpread are the largest distance of a compared window
 	// from the mean of all compared, as a ratio of that mean.
 	RateSpread, ResponseSpread float64
-	// Steady: both spreads are within Limit, a ratio.
+	// RateLimit and ResponseLimit are a tenth, or what chance does to as few
+	// requests as a window has, if that is more.
+	RateLimit, ResponseLimit float64
+	// Steady: both spreads are within their limits.
 	Steady bool
-	Limit  float64
 	// SteadyFrom is the time from the start after which every window was within
 	// the limit of the compared ones' mean; 0 if all were.
 	SteadyFrom time.Duration
@@ -40,22 +45,24 @@ type Window struct {
 	Response      time.Duration // mean
 }
 
-// stabilityOf is nil for a series too short to be compared.
-func stabilityOf(series []Second, offered time.Duration) *Stability {
+// stabilityOf is nil for a series too short to be compared. response is that of
+// the whole run.
+func stabilityOf(series []Second, offered time.Duration, response Latency) *Stability {
 	windows := windowsOf(series, offered)
 	if len(windows) < comparedWindows {
 		return nil
 	}
-	s := &Stability{Windows: windows, Compared: comparedWindows, Limit: stabilityLimit}
+	s := &Stability{Windows: windows, Compared: comparedWindows}
 	last := windows[len(windows)-comparedWindows:]
-	rate, response := meansOf(last)
+	rate, mean := meansOf(last)
+	s.RateLimit, s.ResponseLimit = limitsOf(last, rate, mean, response)
 	for _, w := range last {
 		s.RateSpread = max(s.RateSpread, distance(w.RatePerSecond, rate))
-		s.ResponseSpread = max(s.ResponseSpread, distance(float64(w.Response), response))
+		s.ResponseSpread = max(s.ResponseSpread, distance(float64(w.Response), mean))
 	}
-	s.Steady = s.RateSpread <= stabilityLimit && s.ResponseSpread <= stabilityLimit
+	s.Steady = s.RateSpread <= s.RateLimit && s.ResponseSpread <= s.ResponseLimit
 	first := len(windows)
-	for first > 0 && distance(windows[first-1].RatePerSecond, rate) <= stabilityLimit && distance(float64(windows[first-1].Response), response) <= stabilityLimit {
+	for first > 0 && distance(windows[first-1].RatePerSecond, rate) <= s.RateLimit && distance(float64(windows[first-1].Response), mean) <= s.ResponseLimit {
 		first--
 	}
 	if s.Steady && first < len(windows) {
@@ -92,6 +99,23 @@ func meansOf(windows []Window) (rate, response float64) {
 		response += float64(w.Response) / float64(len(windows))
 	}
 	return rate, response
+}
+
+// limitsOf allows for chance: a count of n that came by itself has a standard error
+// of √n, and a mean of n times that of one of them by √n.
+func limitsOf(windows []Window, rate, mean float64, response Latency) (rateLimit, responseLimit float64) {
+	rateLimit, responseLimit = stabilityLimit, stabilityLimit
+	n := 0.0 // requests of a window
+	for _, w := range windows {
+		n += w.RatePerSecond * w.Width.Seconds() / float64(len(windows))
+	}
+	if n > 0 && rate > 0 {
+		rateLimit = max(rateLimit, chance/math.Sqrt(n))
+	}
+	if n > 0 && mean > 0 {
+		responseLimit = max(responseLimit, chance*float64(response.StdDev())/mean/math.Sqrt(n))
+	}
+	return rateLimit, responseLimit
 }
 
 // distance of v from mean as a ratio of mean; 0 of 0 is none.

@@ -74,6 +74,9 @@ const (
 	// minSendLag, is the client's fault.
 	maxSendLagRatio = 0.1
 	minSendLag      = 2 * time.Millisecond
+	// A client whose threads wait for a processor adds to each service time; more
+	// than this share of it is too much.
+	maxWaitRatio = 0.2
 	// A rate above this share of the tunnel's own ceiling is at the ceiling.
 	ceilingRatio = 0.7
 	// The share of the service time at which one part dominates.
@@ -94,6 +97,9 @@ func Judge(f Facts) Verdict {
 		return v
 	}
 	if v, ok := judgeClient(r); ok {
+		return v
+	}
+	if v, ok := judgeStarved(r); ok {
 		return v
 	}
 	if v, ok := judgeCeiling(f); ok {
@@ -156,6 +162,22 @@ func judgeClient(r *Result) (Verdict, bool) {
 		Summary:  "this client did not keep the schedule, so the response times say more about it than about the server",
 		Evidence: append(evidence, fmt.Sprintf("%d of at most %d requests were in flight", r.MaxInFlightReached, r.Load.MaxInFlight)),
 		Next:     "lower --rate, or run the client on a machine with more idle cores",
+	}, true
+}
+
+// judgeStarved looks for a client that was in time by its clock and still read
+// late, as it had no processor to read with.
+func judgeStarved(r *Result) (Verdict, bool) {
+	c, service := r.CPU, r.Service.Mean()
+	if c == nil || float64(c.DelayMean) < maxWaitRatio*float64(service) || c.DelayMean == 0 {
+		return Verdict{}, false
+	}
+	return Verdict{
+		Kind: VerdictClientBound,
+		Summary: fmt.Sprintf("this client had to wait for a processor, about %s of the %s that a request took: the times say as much about it as about the server",
+			ms(c.DelayMean), ms(service)),
+		Evidence: []string{fmt.Sprintf("its threads waited %s and ran %s in %s", ms(c.Waited), ms(c.Used), ms(r.Elapsed))},
+		Next:     "run the client on a machine with more idle cores, or lower the load",
 	}, true
 }
 

@@ -57,6 +57,12 @@ func TestJudge(t *testing.T) {
 		{"compute, GPU full", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Queue: 5 * msec, ComputeInfer: 93 * msec, GPUUtilization: busy(0.95)}}, VerdictComputeBound, "faster model"},
 		{"the path, small requests", Facts{Result: ran(1000, 100*msec, nil), RequestBytes: 16, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictTunnelBound, "--batch-size"},
 		{"the path, large requests", Facts{Result: ran(1000, 100*msec, nil), RequestBytes: 1 << 20, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictTunnelBound, "100 MiB/s"},
+		{"the path, without a tunnel", Facts{Result: ran(1000, 100*msec, nil), Direct: true, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictNetworkBound, "on the way"},
+		{"the client reads late", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.CPU = &ClientCPU{Waited: 4 * time.Second, DelayMean: 4 * msec} }), Server: &ServerFacts{ComputeInfer: 5 * msec}}, VerdictClientBound, "about 4.00 ms of the 10.0 ms"},
+		{"the client reads a little late", Facts{Result: ran(1000, 10*msec, func(r *Result) {
+			r.Load.Concurrency = 1
+			r.CPU = &ClientCPU{Waited: time.Second, DelayMean: msec}
+		}), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"counters lost", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Partial: true, ComputeInfer: 20 * msec, GPUUtilization: busy(0.9)}}, VerdictComputeBound, "by the counters that were not lost"},
 		{"one at a time", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.Load.Concurrency = 1 }), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"compute with an idle GPU", Facts{Result: ran(1000, 10*msec, nil), Server: &ServerFacts{ComputeInfer: 9 * msec, GPUUtilization: busy(0.1)}}, VerdictHealthy, "--concurrency"},

@@ -36,7 +36,8 @@ type worker struct {
 	endedAt int64
 
 	gone  bool      // it was abandoned and returned; its own
-	wake  chan bool // open loop: lead or leave
+	wake  chan bool // open loop: take turn, or leave
+	turn  turn      // set before it is woken
 	timer *time.Timer
 }
 

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -26,6 +27,9 @@ type address struct {
 
 // parseAddress reads http://HOST[:PORT], https://…, grpc://HOST:PORT or grpcs://….
 func parseAddress(text string) (*address, error) {
+	if strings.Contains(text, "@") {
+		return nil, errors.New("holds a login, which this command doesn't send; leave what is before the @ out")
+	}
 	const forms = "it must be http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT or grpcs://HOST:PORT"
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" && !strings.Contains(text, "://") {
@@ -45,8 +49,6 @@ func parseAddress(text string) (*address, error) {
 	}
 	a.secure = strings.HasSuffix(u.Scheme, "s")
 	switch {
-	case u.User != nil:
-		return nil, fmt.Errorf("holds a login, which this command doesn't send; leave what is before the @ out")
 	case a.hostname == "":
 		return nil, fmt.Errorf("is %q and names no host; %s", text, forms)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":

@@ -356,8 +356,8 @@ func (o *BenchOptions) Run(ctx context.Context) error {
 	}
 	defer way.close()
 	if o.load.Open() {
-		// Who waits for a due time holds a processor; the answers need another.
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))))
+		// The two that wait for due times hold a processor each; the answers need another.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(3, runtime.GOMAXPROCS(0))))
 	}
 	test := &loadTest{options: o, route: way, notes: newNotes(o.IOStreams)}
 	result, err := test.run(ctx)

@@ -134,6 +134,8 @@ func TestUsageErrors(t *testing.T) {
 		{"bench --url http://host:8000/v2", "only scheme, host and port"},
 		{"bench --url http://host:8000?x=y", "only scheme, host and port"},
 		{"bench --url http://user:hush@host:8000", "holds a login"},
+		{"bench --url http://user:hush%zz@host:8000", "holds a login"},
+		{"bench --url http://host:8000 --metrics-url http://user:hush@host:8002", "without a login"},
 		{"bench --url http://host:8000 --service triton", "--service"},
 		{"bench --url http://host:8000 --port 8000", "--port"},
 		{"bench --url http://host:8000 --transport websocket", "--transport"},

@@ -41,11 +41,11 @@ type loadTest struct {
 }
 
 func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
-	if err := t.prepare(ctx); err != nil {
+	if err := t.preflight(ctx); err != nil {
 		return nil, err
 	}
 	r := t.describe()
-	t.notes.step("model %s of %s", t.metadata.Name, t.route)
+	t.notes.step("model %s at %s", t.metadata.Name, t.route.found())
 
 	marker := t.findGrafana(ctx)
 	gpus := t.route.watchGPUs(ctx)

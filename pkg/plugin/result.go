@@ -132,6 +132,12 @@ func describeClient(r *bench.Result) report.Client {
 			P50US: microseconds(s.P50), P99US: microseconds(s.P99), MaxUS: microseconds(s.Max),
 		})
 	}
+	if u := r.CPU; u != nil {
+		c.CPU = &report.CPU{UsedSeconds: u.Used.Seconds(), WaitedSeconds: u.Waited.Seconds(), DelayMeanUS: microseconds(u.DelayMean)}
+		if seconds := r.Elapsed.Seconds(); seconds > 0 && r.Issued > 0 {
+			c.CPU.CoresUsed, c.CPU.PerRequestUS = u.Used.Seconds()/seconds, microseconds(u.Used)/float64(r.Issued)
+		}
+	}
 	c.Stability = describeStability(r.Stability)
 	return c
 }
@@ -141,7 +147,7 @@ func describeStability(s *bench.Stability) *report.Stability {
 		return nil
 	}
 	out := &report.Stability{
-		Steady: s.Steady, LimitRatio: s.Limit, ComparedWindows: s.Compared,
+		Steady: s.Steady, ComparedWindows: s.Compared, RateLimitRatio: s.RateLimit, ResponseLimitRatio: s.ResponseLimit,
 		RateSpreadRatio: s.RateSpread, ResponseSpreadRatio: s.ResponseSpread, SteadyFromSeconds: s.SteadyFrom.Seconds(),
 	}
 	for _, w := range s.Windows {
@@ -188,7 +194,10 @@ func (t *loadTest) reportGPU(r *report.Bench, window metrics.GPUWindow, promethe
 	if len(window.GPUs) == 0 {
 		t.miss("GPU figures", fmt.Errorf("neither a DCGM exporter nor Triton's own metrics show a GPU of %s", t.route), t.route.missing(missingGPUs))
 	}
-	r.GPU = gpuReport(window, r.Client.Inferences)
+	// Where nobody said that there are metrics, their absence is said once.
+	if unasked := o.URL != "" && o.MetricsURL == "" && o.PrometheusURL == ""; !unasked || len(window.GPUs) > 0 {
+		r.GPU = gpuReport(window, r.Client.Inferences)
+	}
 }
 
 func (t *loadTest) judge(r *report.Bench, result *bench.Result) {

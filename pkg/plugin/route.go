@@ -20,6 +20,8 @@ type route interface {
 	find(ctx context.Context) (control, error)
 	// explain says why the server's metadata could not be read, and what to do.
 	explain(err error) error
+	// found says what find has chosen, and why.
+	found() string
 	// logs is where the server itself says more.
 	logs() string
 	// requireGRPC refuses a test over gRPC where no port for it is known.

@@ -51,6 +51,10 @@ func (r *clusterRoute) close() { r.dialer.Close() }
 
 func (r *clusterRoute) String() string { return "pod " + r.pod.Name }
 
+func (r *clusterRoute) found() string {
+	return fmt.Sprintf("%s/%s, %s; pod %s on %s", r.service.Namespace, r.service.Name, r.service.How, r.pod.Name, r.pod.Node)
+}
+
 func (r *clusterRoute) logs() string {
 	return fmt.Sprintf("'kubectl -n %s logs %s'", r.pod.Namespace, r.pod.Name)
 }

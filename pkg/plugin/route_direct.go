@@ -52,6 +52,8 @@ func (r *directRoute) close() {
 
 func (r *directRoute) String() string { return "the server at " + r.at.url }
 
+func (r *directRoute) found() string { return r.at.url }
+
 func (r *directRoute) logs() string { return "its log" }
 
 // find sets up the control calls: over the protocol of the load, for nothing

@@ -158,17 +158,31 @@ type Client struct {
 	Errors                 []Error    `json:"errors,omitempty"`
 	Series                 []Interval `json:"series,omitempty"`
 	Stability              *Stability `json:"stability,omitempty"`
+	CPU                    *CPU       `json:"cpu,omitempty"`
+}
+
+// CPU is what the test took of the client's machine. Its threads waited when they
+// were ready to run and had no processor; DelayMeanUS estimates what that added
+// to each service time.
+type CPU struct {
+	UsedSeconds   float64 `json:"used_seconds"`
+	CoresUsed     float64 `json:"cores_used"`
+	PerRequestUS  float64 `json:"per_request_us"`
+	WaitedSeconds float64 `json:"waited_seconds"`
+	DelayMeanUS   float64 `json:"delay_per_request_us"`
 }
 
 // Stability tells whether the rate and the mean response time held still: the
 // last ComparedWindows against their mean. Spreads are the largest distance from
-// it, as a ratio. SteadyFromSeconds is after which every window was like them.
+// it, as a ratio, and limits what is put up with. SteadyFromSeconds is after which
+// every window was like them.
 type Stability struct {
 	Steady              bool     `json:"steady"`
-	LimitRatio          float64  `json:"limit_ratio"`
 	ComparedWindows     int      `json:"compared_windows"`
 	RateSpreadRatio     float64  `json:"request_rate_spread_ratio"`
+	RateLimitRatio      float64  `json:"request_rate_limit_ratio"`
 	ResponseSpreadRatio float64  `json:"response_time_spread_ratio"`
+	ResponseLimitRatio  float64  `json:"response_time_limit_ratio"`
 	SteadyFromSeconds   float64  `json:"steady_from_seconds,omitempty"`
 	Windows             []Window `json:"windows"`
 }

@@ -16,12 +16,12 @@ func TestStabilityIsSaid(t *testing.T) {
 		want      []string
 		not       string
 	}{
-		{"steady", Stability{Steady: true, LimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.02, ResponseSpreadRatio: 0.05, Windows: windows},
+		{"steady", Stability{Steady: true, RateLimitRatio: 0.1, ResponseLimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.02, ResponseSpreadRatio: 0.05, Windows: windows},
 			[]string{"steady: last 3 of 4 windows of 1.00 s within 2.00 % in throughput, 5.00 % in", "mean response"}, "warm-up;"},
-		{"steady later", Stability{Steady: true, LimitRatio: 0.1, ComparedWindows: 3, SteadyFromSeconds: 1, Windows: windows}, []string{"only from 1.00 s on", "lengthen the warm-up"}, "not steady"},
-		{"throughput", Stability{LimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.3, ResponseSpreadRatio: 0.05, Windows: windows},
+		{"steady later", Stability{Steady: true, RateLimitRatio: 0.1, ResponseLimitRatio: 0.1, ComparedWindows: 3, SteadyFromSeconds: 1, Windows: windows}, []string{"only from 1.00 s on", "lengthen the warm-up"}, "not steady"},
+		{"throughput", Stability{RateLimitRatio: 0.1, ResponseLimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.3, ResponseSpreadRatio: 0.05, Windows: windows},
 			[]string{"not steady: throughput 100 req/s, 101 req/s, 70.0 req/s"}, "mean response 1"},
-		{"both", Stability{LimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.3, ResponseSpreadRatio: 0.4, Windows: windows},
+		{"both", Stability{RateLimitRatio: 0.1, ResponseLimitRatio: 0.1, ComparedWindows: 3, RateSpreadRatio: 0.3, ResponseSpreadRatio: 0.4, Windows: windows},
 			[]string{"not steady: throughput 100 req/s", "mean response 10.0 ms,", "19.9 ms", "over 10.0 % off"}, "within"},
 	} {
 		b := sample()

@@ -25,6 +25,9 @@ func (s *screen) client(b *Bench) {
 	}
 	s.fact("requests", strings.Join(counts, ", "))
 	s.fact("throughput", fmt.Sprintf("%s req/s, %s infer/s", Significant(c.RequestRatePerSecond), Significant(c.InferenceRatePerSecond)))
+	if u := c.CPU; u != nil {
+		s.fact("own CPU", fmt.Sprintf("%s cores, %s per request, waited %s for a core", Significant(u.CoresUsed), Microseconds(u.PerRequestUS), Microseconds(u.DelayMeanUS)))
+	}
 	if st := c.Stability; st != nil {
 		s.fact("stability", s.stability(st))
 	}
@@ -53,23 +56,23 @@ func (s *screen) stability(st *Stability) string {
 	}
 	var drifted []string
 	for _, d := range []struct {
-		spread float64
-		name   string
-		value  func(Window) string
+		spread, limit float64
+		name          string
+		value         func(Window) string
 	}{
-		{st.RateSpreadRatio, "throughput", func(w Window) string { return Significant(w.RequestRatePerSecond) + " req/s" }},
-		{st.ResponseSpreadRatio, "mean response", func(w Window) string { return Microseconds(w.ResponseMeanUS) }},
+		{st.RateSpreadRatio, st.RateLimitRatio, "throughput", func(w Window) string { return Significant(w.RequestRatePerSecond) + " req/s" }},
+		{st.ResponseSpreadRatio, st.ResponseLimitRatio, "mean response", func(w Window) string { return Microseconds(w.ResponseMeanUS) }},
 	} {
-		if d.spread <= st.LimitRatio {
+		if d.spread <= d.limit {
 			continue
 		}
 		var values []string
 		for _, w := range last {
 			values = append(values, d.value(w))
 		}
-		drifted = append(drifted, d.name+" "+strings.Join(values, ", "))
+		drifted = append(drifted, fmt.Sprintf("%s %s (over %s off their mean)", d.name, strings.Join(values, ", "), Percent(d.limit)))
 	}
-	return s.warn.Render("not steady: ") + strings.Join(drifted, "; ") + " in the " + of + ": over " + Percent(st.LimitRatio) + " off their mean"
+	return s.warn.Render("not steady: ") + strings.Join(drifted, "; ") + " in the " + of
 }
 
 func (s *screen) latencies(b *Bench) {

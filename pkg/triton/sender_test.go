@@ -22,6 +22,38 @@ func allTypesModel(maxBatch int, datatypes []Datatype) *strictModel {
 	return m
 }
 
+// dimensions of an input, and the shape that a user gives it; nil for none.
+type dimensions struct {
+	dims, shape []int64
+	reshape     *Reshape
+}
+
+// everyDimension are fixed, variable, mixed, empty, and scalar ones, which a
+// model takes as [1] and reshapes.
+var everyDimension = []dimensions{
+	{dims: []int64{3}},
+	{dims: []int64{-1, 5}, shape: []int64{4, 5}},
+	{dims: []int64{2, 3, 1}},
+	{dims: []int64{1}, reshape: &Reshape{Shape: []int64{}}},
+	{dims: []int64{-1}},
+	{dims: []int64{-1}, shape: []int64{0}},
+	{dims: []int64{2, -1, 3}, shape: []int64{2, 0, 3}},
+}
+
+// everyShapeModel has one input per datatype. Their dimensions are taken in turn,
+// beginning with the given one.
+func everyShapeModel(maxBatch int, datatypes []Datatype, first int) (*strictModel, map[string][]int64) {
+	m, shapes := &strictModel{cfg: ModelConfig{Name: "all types", MaxBatchSize: maxBatch}}, map[string][]int64{}
+	for i, d := range datatypes {
+		x, name := everyDimension[(first+i)%len(everyDimension)], fmt.Sprintf("INPUT%d", i)
+		m.cfg.Input = append(m.cfg.Input, InputConfig{Name: name, DataType: d, Dims: x.dims, Reshape: x.reshape})
+		if x.shape != nil {
+			shapes[name] = x.shape
+		}
+	}
+	return m, shapes
+}
+
 func build(t testing.TB, m *strictModel, opts RequestOptions) *RequestSpec {
 	t.Helper()
 	spec, err := BuildRequest(m.meta(), m.cfg, opts)
@@ -80,10 +112,12 @@ func TestEveryDatatypeBatchAndModeArrives(t *testing.T) {
 				}
 			}
 			for _, c := range []struct{ maxBatch, batch int }{{0, 0}, {0, 1}, {1, 1}, {8, 0}, {8, 3}, {8, 8}} {
-				for _, mode := range []DataMode{DataRandom, DataZero} {
-					t.Run(fmt.Sprintf("%s/max%d/batch%d/%s", p.name, c.maxBatch, c.batch, mode), func(t *testing.T) {
-						m := allTypesModel(c.maxBatch, datatypes)
-						spec := build(t, m, RequestOptions{BatchSize: c.batch, Data: mode, Seed: 7, StringLength: 13, Shapes: map[string][]int64{"INPUT1": {4, 5}}})
+				// As many rounds as there are dimensions give each datatype each of them.
+				for round := range 2 * len(everyDimension) {
+					mode, first := []DataMode{DataRandom, DataZero}[round%2], round/2
+					t.Run(fmt.Sprintf("%s/max%d/batch%d/%s/dims%d", p.name, c.maxBatch, c.batch, mode, first), func(t *testing.T) {
+						m, shapes := everyShapeModel(c.maxBatch, datatypes, first)
+						spec := build(t, m, RequestOptions{BatchSize: c.batch, Data: mode, Seed: 7, StringLength: 13, Shapes: shapes})
 						s := p.open(t, m, spec)
 						for seq := range uint64(3) {
 							reply, err := s.Send(t.Context(), seq)

@@ -135,7 +135,7 @@ type jsonTensor struct {
 	Shape      []int64        `json:"shape"`
 	Datatype   string         `json:"datatype"`
 	Parameters map[string]int `json:"parameters,omitempty"`
-	Data       []any          `json:"data,omitempty"`
+	Data       *[]any         `json:"data,omitempty"` // an empty tensor has empty data, not none
 }
 
 func (m *strictModel) inferHTTP(req *http.Request, body []byte) (answer []byte, headBytes int, err error) {
@@ -171,10 +171,13 @@ func (m *strictModel) inferHTTP(req *http.Request, body []byte) (answer []byte, 
 			if err := m.check(in.Name, in.Datatype, in.Shape, -1); err != nil {
 				return nil, 0, err
 			}
-			if n, _ := elements(in.Shape); int64(len(in.Data)) != n {
-				return nil, 0, fmt.Errorf("input %s of shape %v has %d elements", in.Name, in.Shape, len(in.Data))
+			if in.Data == nil {
+				return nil, 0, fmt.Errorf("input %s has no data", in.Name)
 			}
-			got.values[in.Name], out.Data = in.Data, in.Data
+			if n, _ := elements(in.Shape); int64(len(*in.Data)) != n {
+				return nil, 0, fmt.Errorf("input %s of shape %v has %d elements", in.Name, in.Shape, len(*in.Data))
+			}
+			got.values[in.Name], out.Data = *in.Data, in.Data
 		} else {
 			if size > len(data) {
 				return nil, 0, fmt.Errorf("input %s has %d bytes, %d left", in.Name, size, len(data))

@@ -69,7 +69,7 @@ func quantilesShown() []float64 { return []float64{0.5, 0.9, 0.99, 0.999, 1} }
 
 func stallTable(t *testing.T, steady, stalling target, core int) string {
 	rounds, stalled, paced := accuracyRounds()
-	rows := []string{"| offered/s | | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms | within 2 % or 0.2 ms |", "|---|---|---|---|---|---|---|---|"}
+	rows := []string{"| offered/s | | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms | within 2 % or 0.2 ms | CPU µs/request |", "|---|---|---|---|---|---|---|---|---|"}
 	p := writePayload(t, stalling.http)
 	generators := slices.Concat(httpGenerators(p), grpcGenerators(p)[1:])
 	for i := len(generators) - 2; i < len(generators); i++ {
@@ -82,18 +82,18 @@ func stallTable(t *testing.T, steady, stalling target, core int) string {
 	for _, rate := range []int{500, 5000} {
 		a := attack{target: steady, inFlight: stallInFlight, rate: rate, duration: paced, core: core}
 		own := generators[slices.IndexFunc(generators, func(g generator) bool { return g.name == "this engine" })]
-		unstalled := own.run(t, a).p50
+		unstalled := reported(interleaved(t, []generator{own}, a, rounds)[0])[0]
 		row := fmt.Sprintf("| %d | the truth |", rate)
 		for _, q := range quantilesShown() {
 			row += fmt.Sprintf(" %.2f |", milli(truth(q, unstalled)))
 		}
-		rows = append(rows, row+" |")
+		rows = append(rows, row+" | |")
 		a.target, a.duration = stalling, stalled
 		results := interleaved(t, generators, a, rounds)
 		for i, g := range generators {
-			rows = append(rows, stallRow(rate, g.name, unstalled, reported(results[i])))
+			rows = append(rows, stallRow(rate, g.name, unstalled, reported(results[i]))+fmt.Sprintf(" %.1f |", medianOf(results[i], func(o outcome) float64 { return o.cpuUS })))
 			if g.name == "this engine" {
-				rows = append(rows, stallRow(rate, "its service time alone, from the send", unstalled, reportedService(results[i])))
+				rows = append(rows, stallRow(rate, "its service time alone, from the send", unstalled, reportedService(results[i]))+" |")
 			}
 		}
 	}

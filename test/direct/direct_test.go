@@ -64,8 +64,8 @@ func TestDirect(t *testing.T) {
 				t.Errorf("the protocol is %s", r.Request.Protocol)
 			}
 			// No GPU is there, and nothing else was asked for.
-			if len(r.Missing) != 1 || r.Missing[0].Part != "GPU figures" || !strings.Contains(r.Missing[0].Fix, "--metrics-url") || r.Grafana != nil {
-				t.Errorf("missing: %+v; Grafana: %+v", r.Missing, r.Grafana)
+			if len(r.Missing) != 1 || r.Missing[0].Part != "GPU figures" || !strings.Contains(r.Missing[0].Fix, "--metrics-url") || r.Grafana != nil || r.GPU != nil {
+				t.Errorf("missing: %+v; Grafana: %+v; GPU: %+v", r.Missing, r.Grafana, r.GPU)
 			}
 		})
 	}

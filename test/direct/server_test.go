@@ -40,9 +40,14 @@ type triton struct{ http, grpc, metrics, control string }
 // listeners that are open already.
 func startTriton(t *testing.T) triton {
 	t.Helper()
+	return serve(t, withoutGPUs(t))
+}
+
+func serve(t *testing.T, repository string) triton {
+	t.Helper()
 	names := []string{"8000", "8001", "8002", "8003"}
 	addresses := make([]string, len(names))
-	cmd := exec.Command(filepath.Join(binDir, "tritonserver"), "--model-repository", withoutGPUs(t))
+	cmd := exec.Command(filepath.Join(binDir, "tritonserver"), "--model-repository", repository)
 	for i := range names {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -129,7 +129,9 @@ func TestServerTimesMatchTheSimulator(t *testing.T) {
 			t.Errorf("%d executions of batch %d, the simulator's log says %.1f", b.Executions, b.Size, perBatch[int(b.Size)])
 		}
 	}
-	if r.Verdict.Kind != "queue-bound" {
+	// On a machine that starves the client, the verdict has to say that first.
+	starved := r.Verdict.Kind == "client-bound" && r.Client.CPU.DelayMeanUS > 0.1*r.Client.Service.MeanUS
+	if r.Verdict.Kind != "queue-bound" && !starved {
 		t.Errorf("the verdict is %+v", r.Verdict)
 	}
 }

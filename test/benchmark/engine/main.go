@@ -78,8 +78,8 @@ func run(ctx context.Context, address, rpc string, perConnection int, load bench
 		}
 	}
 	if load.Open() {
-		// As the plugin does: who waits for a due time holds a processor.
-		runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+		// As the plugin does: the two that wait for due times hold a processor each.
+		runtime.GOMAXPROCS(max(3, runtime.GOMAXPROCS(0)))
 	}
 	runner := bench.NewRunner(factory)
 	defer runner.Close()

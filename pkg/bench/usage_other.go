@@ -1,0 +1,5 @@
+//go:build !linux
+
+package bench
+
+func readUsage() (usage, bool) { return usage{}, false }
