@@ -15,9 +15,9 @@ import (
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 )
 
-// causeTimeout bounds the question why a test can't begin, which is known to
-// some extent already.
-const causeTimeout = 2 * time.Second
+// preflightTimeout bounds each question: what a slow cluster leaves unanswered
+// keeps no test from running.
+const preflightTimeout = 2 * time.Second
 
 // preflight prepares the test and asks those questions of "check" that decide
 // whether it can run and how much it will tell. What the preparation has read
@@ -43,15 +43,15 @@ func (p *preflight) run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return p.failure
 	}
-	ask, limit := p.checkers, proofTimeout
+	ask := p.checkers
 	if p.failure != nil {
-		ask, limit = p.causes, causeTimeout
+		ask = p.causes
 	}
 	checkers := ask()
 	if len(checkers) == 0 {
 		return p.failure
 	}
-	found := check.Run(ctx, []check.Category{{Checkers: checkers}}, check.Options{Timeout: limit}, check.Observer{})
+	found := check.Run(ctx, []check.Category{{Checkers: checkers}}, check.Options{Timeout: preflightTimeout}, check.Observer{})
 	for _, k := range found.Categories[0].Checks {
 		for _, f := range k.Findings {
 			switch {
@@ -82,7 +82,7 @@ func (f finding) String() string {
 		text += "; " + f.Why
 	}
 	if f.Command != "" {
-		text += "; run '" + f.Command + "'"
+		text += "; run: " + f.Command // which may have quotes of its own
 	}
 	return text
 }
@@ -93,8 +93,12 @@ func (p *preflight) checkers() []check.Checker {
 	return []check.Checker{
 		{ID: "triton-ports", Severity: check.Warning, Check: func(context.Context) check.Outcome { return check.Wrong(found.missingPorts()...) }},
 		{ID: "triton-server-ready", Check: func(ctx context.Context) check.Outcome {
-			if server, ok := p.test.client.(interface{ ServerReady(context.Context) error }); ok {
-				a.notReady = server.ServerReady(ctx)
+			server, ok := p.test.client.(interface{ ServerReady(context.Context) error })
+			if !ok {
+				return check.OK("")
+			}
+			if err := server.ServerReady(ctx); answered(err) {
+				a.notReady = err
 			}
 			return check.Wrong(a.serverReady()...)
 		}},

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/kubectl/pkg/util"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
@@ -232,7 +233,7 @@ func (t *tritonFound) podsReady() (ready, all int, findings []check.Finding) {
 	switch {
 	case all == 0:
 		findings = append(findings, check.Finding{
-			What: fmt.Sprintf("Service %s has no pod", t), Why: "it is scaled to zero, or its selector matches none",
+			What: fmt.Sprintf("Service %s has no pod", t), Why: fmt.Sprintf("what it selects, %s, is scaled to zero, or nothing has these labels", labels.Set(t.service.Spec.Selector)),
 			Command: fmt.Sprintf("kubectl get deployments,statefulsets --namespace %s", t.service.Namespace),
 		})
 	case first != "":

@@ -6,12 +6,9 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,13 +23,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
+	"github.com/kubectl-triton/kubectl-triton/test/harness"
 )
 
 var (
+	bed        *harness.Sandbox // of all tests
 	binDir     string
 	kubeconfig string
 	client     kubernetes.Interface
@@ -45,38 +42,19 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	wd, err := os.Getwd()
+	if err == nil {
+		bed, err = harness.Start(filepath.Join(wd, "..", "..", "bin"), "e2e", "--models", filepath.Join(wd, "testdata", "models"), "--triton-replicas", "1")
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	binDir = filepath.Join(wd, "..", "..", "bin")
-	name := fmt.Sprintf("e2e-%d", os.Getpid())
-	up := exec.Command(filepath.Join(binDir, "sandbox"), "up", "--name", name, "--models", filepath.Join(wd, "testdata", "models"), "--triton-replicas", "1")
-	up.Stderr = os.Stderr
 	defer func() {
-		down := exec.Command(filepath.Join(binDir, "sandbox"), "down", "--name", name)
-		down.Stderr = os.Stderr
-		if err := down.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "the sandbox could not be ended:", err)
+		if err := bed.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 		}
 	}()
-	if err := up.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "the sandbox did not come up:", err)
-		return 1
-	}
-	out, err := exec.Command(filepath.Join(binDir, "sandbox"), "kubeconfig", "--name", name).Output()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "no kubeconfig:", err)
-		return 1
-	}
-	kubeconfig = strings.TrimSpace(string(out))
-	if restConfig, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err == nil {
-		client, err = kubernetes.NewForConfig(restConfig)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
+	binDir, kubeconfig, client, restConfig = bed.Bin, bed.Kubeconfig, bed.Client, bed.REST
 	return m.Run()
 }
 
@@ -89,26 +67,13 @@ type outcome struct {
 
 // command prepares the plugin; env entries replace those of the test's own.
 func command(ctx context.Context, program string, env []string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(binDir, program), args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "KUBECONFIG=" + kubeconfig}, env...)
-	cmd.WaitDelay = 10 * time.Second
-	return cmd
+	return bed.Command(ctx, program, env, args...)
 }
 
 func finish(t *testing.T, cmd *exec.Cmd) outcome {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	begin := time.Now()
-	err := cmd.Run()
-	o := outcome{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(begin)}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		o.code = exit.ExitCode()
-	} else if err != nil {
-		t.Fatalf("%s: %v", cmd, err)
-	}
-	return o
+	o := harness.Finish(t, cmd)
+	return outcome{stdout: o.Stdout, stderr: o.Stderr, code: o.Code, took: o.Took}
 }
 
 func plugin(t *testing.T, args ...string) outcome {
@@ -140,35 +105,12 @@ func decode(t *testing.T, text string) *report.Bench {
 // dialPod gives an HTTP client for one port of a pod, over a tunnel of its own.
 func dialPod(t *testing.T, namespace, pod, port string) *http.Client {
 	t.Helper()
-	d, err := portforward.New(portforward.Config{REST: restConfig, Client: client})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	tr := &http.Transport{DialContext: d.Pod(namespace, pod, port).DialContext, DisableCompression: true}
-	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
+	return bed.DialPod(t, namespace, pod, port)
 }
 
 func fetch(t *testing.T, hc *http.Client, method, url, body string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := hc.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp.StatusCode/100 != 2 {
-		t.Fatalf("%s %s: %s: %s", method, url, resp.Status, text)
-	}
-	return string(text)
+	return harness.Fetch(t, hc, method, url, body)
 }
 
 // readyPod returns the ready pod of a label selector, waiting for one.
@@ -198,13 +140,7 @@ func readyPod(t *testing.T, namespace, selector string) *corev1.Pod {
 
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain for %s", limit, what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	harness.Eventually(t, limit, what, ok)
 }
 
 func interrupt(t *testing.T, cmd *exec.Cmd) {
