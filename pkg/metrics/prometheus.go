@@ -118,6 +118,10 @@ func (p *Prometheus) query(ctx context.Context, doing, promql string, at time.Ti
 	if err != nil {
 		return nil, p.explain(ctx, doing, err)
 	}
+	if value == nil {
+		// JSON that is no answer, as a proxy's.
+		return nil, &badAnswerError{address: p.address, what: doing, err: errors.New("it has no result")}
+	}
 	return value, nil
 }
 

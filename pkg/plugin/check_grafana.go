@@ -96,9 +96,9 @@ func (m *monitoring) dashboards(ctx context.Context) check.Outcome {
 // when that is not what is wrong. A Grafana without a volume reads the Secret
 // when it starts, one with a volume keeps the password in its database.
 func (m *monitoring) mendLogin(err error) string {
-	var status *grafana.StatusError
+	var refused *grafana.AuthError
 	svc := m.watched.grafana
-	if !errors.As(err, &status) || status.Status != http.StatusUnauthorized || svc.name == "" {
+	if !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized || svc.name == "" {
 		return ""
 	}
 	if !m.watched.grafanaKeeps {

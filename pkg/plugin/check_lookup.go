@@ -38,6 +38,7 @@ type lookup struct {
 	mu     sync.Mutex
 	sought bool
 	found  []tritonFound
+	silent []string // have Triton's ports, and why they are not taken for one
 	watch  *monitoring
 }
 

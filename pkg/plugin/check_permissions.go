@@ -136,17 +136,29 @@ func (l *lookup) commandAccess() []commandAccess {
 	}
 }
 
+// lacking says which permissions a command lacks.
+func lacking(denied []string) check.Finding {
+	return check.Finding{
+		What: "you may not; it needs: " + strings.Join(denied, "; "),
+		Why:  "a Role or ClusterRole with these has to be bound to you",
+	}
+}
+
+// canI is the command that lists what the user may do.
+func canI(namespace string) string {
+	if namespace == "" {
+		return "kubectl auth can-i --list"
+	}
+	return "kubectl auth can-i --list --namespace " + namespace
+}
+
 // permissionCheckers ask for each command whether the user may run it.
 func (l *lookup) permissionCheckers() []check.Checker {
 	a := newAccess(l.cluster)
 	var checkers []check.Checker
 	for _, c := range l.commandAccess() {
-		hint := "kubectl auth can-i --list"
-		if c.namespace != "" {
-			hint += " --namespace " + c.namespace
-		}
 		checkers = append(checkers, check.Checker{
-			ID: c.id, Description: fmt.Sprintf("you may run 'kubectl triton %s'", c.command), Severity: check.Warning, Hint: hint, Needs: []string{"api-server"},
+			ID: c.id, Description: fmt.Sprintf("you may run 'kubectl triton %s'", c.command), Severity: check.Warning, Hint: canI(c.namespace), Needs: []string{"api-server"},
 			Check: func(ctx context.Context) check.Outcome {
 				denied, err := a.denied(ctx, c.needed)
 				if err != nil {
@@ -155,10 +167,7 @@ func (l *lookup) permissionCheckers() []check.Checker {
 				if len(denied) == 0 {
 					return check.OK("")
 				}
-				return check.Wrong(check.Finding{
-					What: "you may not; it needs: " + strings.Join(denied, "; "),
-					Why:  "a Role or ClusterRole with these has to be bound to you",
-				})
+				return check.Wrong(lacking(denied))
 			},
 		})
 	}

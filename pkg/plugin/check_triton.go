@@ -15,6 +15,7 @@ import (
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
+	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 	"github.com/kubectl-triton/kubectl-triton/pkg/stack"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
@@ -68,6 +69,7 @@ func (l *lookup) findTritons(ctx context.Context) []tritonFound {
 		}
 	}
 	scan.ask(ctx, l.cluster, unsure)
+	l.silent = scan.maybe()
 	var found []tritonFound
 	for i := range scan.services {
 		svc := &scan.services[i]
@@ -155,7 +157,11 @@ func (l *lookup) tritonFound(ctx context.Context) check.Outcome {
 		if ns := *l.options.Config.Namespace; ns != "" {
 			where = "namespace " + ns
 		}
-		return check.Pending("no Service in "+where+" leads to Triton", "no pod behind one has a tritonserver image, or Triton's ports and its answer; name a Service with --namespace and --service", "kubectl get services --all-namespaces")
+		why := "no pod behind one has a tritonserver image, or Triton's ports and its answer; name a Service with --namespace and --service"
+		if len(l.silent) > 0 {
+			why += "; these have ports like Triton's but don't answer as Triton: " + some(l.silent)
+		}
+		return check.Pending("no Service in "+where+" leads to Triton", why, "kubectl get services --all-namespaces")
 	}
 	var names []string
 	for i := range found {
@@ -167,66 +173,79 @@ func (l *lookup) tritonFound(ctx context.Context) check.Outcome {
 func (l *lookup) tritonPorts(ctx context.Context) check.Outcome {
 	var findings []check.Finding
 	for _, t := range l.tritons(ctx) {
-		for _, p := range []struct {
-			tritonPort
-			lost string
-		}{
-			{tritonHTTP(), "no command can reach it without --port"},
-			{tritonGRPC(), "'bench --protocol grpc' can't reach it"},
-			{tritonMetrics(), "a ServiceMonitor can't name it"},
-		} {
-			if p.name == "metrics" && t.target == nil || p.in(t.service) != "" {
-				continue
-			}
-			findings = append(findings, check.Finding{
-				What: fmt.Sprintf("Service %s has no port named %s or numbered %d", &t, p.name, p.numbers[0]), Why: p.lost,
-				Command: fmt.Sprintf(`kubectl patch service --namespace %s %s --type json --patch '[{"op":"add","path":"/spec/ports/-","value":{"name":"%s","port":%d}}]'`, t.service.Namespace, t.service.Name, p.name, p.numbers[0]),
-			})
-		}
+		findings = append(findings, t.missingPorts()...)
 	}
 	return check.Wrong(findings...)
+}
+
+// missingPorts are Triton's that its Service does not name.
+func (t *tritonFound) missingPorts() []check.Finding {
+	var findings []check.Finding
+	for _, p := range []struct {
+		tritonPort
+		lost string
+	}{
+		{tritonHTTP(), "no command can reach it without --port"},
+		{tritonGRPC(), "'bench --protocol grpc' can't reach it"},
+		{tritonMetrics(), "a ServiceMonitor can't name it"},
+	} {
+		if p.name == "metrics" && t.target == nil || p.in(t.service) != "" {
+			continue
+		}
+		findings = append(findings, check.Finding{
+			What: fmt.Sprintf("Service %s has no port named %s or numbered %d", t, p.name, p.numbers[0]), Why: p.lost,
+			Command: fmt.Sprintf(`kubectl patch service --namespace %s %s --type json --patch '[{"op":"add","path":"/spec/ports/-","value":{"name":"%s","port":%d}}]'`, t.service.Namespace, t.service.Name, p.name, p.numbers[0]),
+		})
+	}
+	return findings
 }
 
 func (l *lookup) tritonPodsReady(ctx context.Context) check.Outcome {
 	var o check.Outcome
 	ready, all := 0, 0
 	for _, t := range l.tritons(ctx) {
-		readyHere := 0
-		var reasons []string
-		first := ""
-		for i := range t.pods {
-			p := &t.pods[i]
-			if p.DeletionTimestamp != nil {
-				continue
-			}
-			all++
-			if podReady(p) {
-				readyHere++
-				continue
-			}
-			first = cmp.Or(first, p.Name)
-			reasons = append(reasons, p.Name+" "+whyNotReady(p))
-		}
-		ready += readyHere
-		switch {
-		case readyHere == 0 && first == "":
-			o.Findings = append(o.Findings, check.Finding{
-				What: fmt.Sprintf("Service %s has no pod", &t), Why: "it is scaled to zero, or its selector matches none",
-				Command: fmt.Sprintf("kubectl get deployments,statefulsets --namespace %s", t.service.Namespace),
-			})
-		case first != "":
-			f := check.Finding{
-				What:    fmt.Sprintf("%d of %d pods of Service %s are ready: %s", readyHere, readyHere+len(reasons), &t, some(reasons)),
-				Command: fmt.Sprintf("kubectl describe pod --namespace %s %s", t.service.Namespace, first),
-			}
-			if readyHere > 0 {
-				f.Level = check.Warning
-			}
-			o.Findings = append(o.Findings, f)
-		}
+		readyHere, allHere, findings := t.podsReady()
+		ready, all = ready+readyHere, all+allHere
+		o.Findings = append(o.Findings, findings...)
 	}
 	o.Detail, o.Transient = fmt.Sprintf("%d of %d", ready, all), len(o.Findings) > 0
 	return o
+}
+
+// podsReady counts the pods that don't end, and says what is wrong with them.
+func (t *tritonFound) podsReady() (ready, all int, findings []check.Finding) {
+	var reasons []string
+	first := ""
+	for i := range t.pods {
+		p := &t.pods[i]
+		if p.DeletionTimestamp != nil {
+			continue
+		}
+		all++
+		if podReady(p) {
+			ready++
+			continue
+		}
+		first = cmp.Or(first, p.Name)
+		reasons = append(reasons, p.Name+" "+whyNotReady(p))
+	}
+	switch {
+	case all == 0:
+		findings = append(findings, check.Finding{
+			What: fmt.Sprintf("Service %s has no pod", t), Why: "it is scaled to zero, or its selector matches none",
+			Command: fmt.Sprintf("kubectl get deployments,statefulsets --namespace %s", t.service.Namespace),
+		})
+	case first != "":
+		f := check.Finding{
+			What:    fmt.Sprintf("%d of %d pods of Service %s are ready: %s", ready, all, t, some(reasons)),
+			Command: fmt.Sprintf("kubectl describe pod --namespace %s %s", t.service.Namespace, first),
+		}
+		if ready > 0 {
+			f.Level = check.Warning
+		}
+		findings = append(findings, f)
+	}
+	return ready, all, findings
 }
 
 func whyNotReady(p *corev1.Pod) string {
@@ -324,11 +343,16 @@ func (l *lookup) askTriton(ctx context.Context, a *tritonAnswer) {
 			a.configs = append(a.configs, config)
 		}
 	}
+	a.readMetrics(ctx, l.dialer)
+}
+
+// readMetrics asks the pod which metrics it serves.
+func (a *tritonAnswer) readMetrics(ctx context.Context, dialer *portforward.Dialer) {
 	if a.target == nil {
 		return
 	}
 	var names []string
-	body, err := metricsSource(l.dialer, &a.pod, a.target.Port).Fetch(ctx)
+	body, err := metricsSource(dialer, &a.pod, a.target.Port).Fetch(ctx)
 	if err == nil {
 		names, err = metrics.FamilyNames(body)
 		body.Close()

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"net/url"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -36,6 +37,7 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	if err != nil {
 		return nil, explainConfig(err)
 	}
+	loginApart(config)
 	// The library's five requests per second are meant for controllers.
 	config.QPS, config.Burst = 50, 100
 	config.WarningHandler = rest.NoWarnings{}
@@ -48,4 +50,20 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 		c.context = *flags.Context
 	}
 	return c, nil
+}
+
+// loginApart takes a login out of the server's address, which messages print,
+// and keeps it for the requests, as net/http does: any other login goes first.
+func loginApart(config *rest.Config) {
+	u, err := url.Parse(config.Host)
+	if err != nil || u.User == nil {
+		return
+	}
+	login := u.User
+	u.User = nil
+	config.Host = u.String()
+	if config.BearerToken == "" && config.BearerTokenFile == "" && config.Username == "" && config.ExecProvider == nil && config.AuthProvider == nil {
+		config.Username = login.Username()
+		config.Password, _ = login.Password()
+	}
 }

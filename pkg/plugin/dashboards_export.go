@@ -72,7 +72,7 @@ func (o *DashboardsExportOptions) Run(ctx context.Context) error {
 		_, err = o.Out.Write(clean)
 		return err
 	}
-	if err := os.WriteFile(o.File, clean, 0o644); err != nil { //nolint:gosec // a dashboard holds no secret
+	if err := os.WriteFile(o.File, clean, 0o600); err != nil {
 		return fmt.Errorf("could not write the dashboard: %w", err)
 	}
 	_, err = fmt.Fprintf(o.ErrOut, "exported %s (%s) to %s\n", there.UID, there.Title, o.File)

@@ -98,14 +98,19 @@ func (c *cluster) findTriton(ctx context.Context, namespace, service, port strin
 // nothing says that no Triton was found, and which Services might have been one.
 func (s *tritonScan) nothing(namespace, name string) error {
 	text := fmt.Sprintf("no Triton was found: Service %s is not in namespace %s and no Service in %s leads to a pod with a tritonserver image", name, namespace, s.scope)
+	if maybe := s.maybe(); len(maybe) > 0 {
+		text += "; these have ports like Triton's but don't answer as Triton: " + strings.Join(maybe, ", ")
+	}
+	return errors.New(text + "; name it with --service and --namespace")
+}
+
+// maybe are the Services that could not be made sure of, each with the reason.
+func (s *tritonScan) maybe() []string {
 	var maybe []string
 	for _, service := range slices.Sorted(maps.Keys(s.silent)) {
 		maybe = append(maybe, fmt.Sprintf("%s (%s)", service, s.silent[service]))
 	}
-	if len(maybe) > 0 {
-		text += "; these have ports like Triton's but don't answer as Triton: " + strings.Join(maybe, ", ")
-	}
-	return errors.New(text + "; name it with --service and --namespace")
+	return maybe
 }
 
 func (c *cluster) missingService(ctx context.Context, ns, name string) error {

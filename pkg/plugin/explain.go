@@ -28,13 +28,16 @@ func (c *cluster) explain(err error, doing string) error {
 	if err == nil {
 		return nil
 	}
-	return &explained{c.sentence(err, doing)}
+	return &explained{c.sentence(err, doing), err}
 }
 
-// explained is an error that says what to try next.
-type explained struct{ error }
+// explained is an error that says what to try next, and what it explains.
+type explained struct {
+	error
+	cause error
+}
 
-func (e *explained) Unwrap() error { return e.error }
+func (e *explained) Unwrap() []error { return []error{e.error, e.cause} }
 
 func (c *cluster) sentence(err error, doing string) error {
 	server := c.rest.Host

@@ -41,7 +41,7 @@ type loadTest struct {
 }
 
 func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
-	if err := t.prepare(ctx); err != nil {
+	if err := t.preflight(ctx); err != nil {
 		return nil, err
 	}
 	r := t.describe()

@@ -91,8 +91,8 @@ func modelColumns(pods int) []modelColumn {
 
 // newModelsTable leaves out what tells nothing, and while the rest is too wide
 // for a terminal the columns that matter least; dropped names those.
-func newModelsTable(r *modelsReport, wide bool) (t *nodesTable, dropped []string) {
-	t = &nodesTable{rows: make([][]string, len(r.Models))}
+func newModelsTable(r *modelsReport, wide bool) (t *textTable, dropped []string) {
+	t = &textTable{rows: make([][]string, len(r.Models))}
 	for _, column := range modelColumns(len(r.Pods)) {
 		if column.wide && !wide || column.title == "PODS" && len(r.Pods) == 1 && !wide {
 			continue

@@ -1,17 +1,13 @@
 package plugin
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -81,9 +77,7 @@ all were labelled, 2 wrong usage or no confirmation, 130 interrupted.`,
 // Complete takes the arguments and finds out whether anybody can be asked.
 func (o *NodesLabelOptions) Complete(args []string) error {
 	o.Names = args
-	in, inFile := o.In.(*os.File)
-	out, outFile := o.ErrOut.(*os.File)
-	o.interactive = inFile && outFile && term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(out.Fd()))
+	o.interactive = interactive(o.IOStreams)
 	return nil
 }
 
@@ -138,28 +132,12 @@ func (o *NodesLabelOptions) apply(ctx context.Context, c *cluster, found *gpu.Cl
 	return o.set(ctx, c, missing)
 }
 
-// confirm asks for a typed yes. The read can't be interrupted; after Ctrl-C it
-// is left behind, and the process ends.
+// confirm asks, if somebody is there to answer.
 func (o *NodesLabelOptions) confirm(ctx context.Context, n int) error {
 	if !o.interactive {
 		return usageErrorf("nothing was changed: there is no terminal to ask on; confirm with --yes, or look first with --dry-run")
 	}
-	fmt.Fprintf(o.ErrOut, "Label %s? Type yes: ", amount(n, "node"))
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(o.In).ReadString('\n')
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(o.ErrOut)
-		return &ExitError{Code: ExitInterrupted, Err: errors.New("interrupted; nothing was changed")}
-	case text := <-answer:
-		if text != "yes" {
-			return &ExitError{Code: ExitUsage, Err: errors.New("not confirmed; nothing was changed")}
-		}
-		return nil
-	}
+	return confirm(ctx, o.IOStreams, fmt.Sprintf("Label %s?", amount(n, "node")))
 }
 
 // set labels the nodes one by one. A node that is gone meanwhile is no failure;

@@ -1,17 +1,13 @@
 package plugin
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/report"
@@ -135,7 +131,7 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 		return r, nil
 	}
 	if o.Purge && !o.Yes {
-		if err := d.confirm(plan); err != nil {
+		if err := d.confirm(ctx, plan); err != nil {
 			return nil, err
 		}
 	}
@@ -186,22 +182,16 @@ func (d *removal) remove(ctx context.Context, client *stack.Client, plan *stack.
 }
 
 // confirm asks before anything is purged that others may lose.
-func (d *removal) confirm(plan *stack.Removal) error {
+func (d *removal) confirm(ctx context.Context, plan *stack.Removal) error {
 	o := d.options
-	in, ok := o.In.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	if !interactive(o.IOStreams) {
 		return usageErrorf("--purge needs a confirmation: run it on a terminal, or add --yes")
 	}
 	fmt.Fprintln(o.ErrOut, "These would be deleted for everybody in the cluster:")
 	for _, k := range plan.Kept {
 		fmt.Fprintf(o.ErrOut, "  %s: %s\n", k.Ref, k.Note)
 	}
-	fmt.Fprint(o.ErrOut, "Type yes to delete them: ")
-	answer, err := bufio.NewReader(o.In).ReadString('\n')
-	if err != nil || strings.TrimSpace(answer) != "yes" {
-		return errors.New("not confirmed; nothing was changed")
-	}
-	return nil
+	return confirm(ctx, o.IOStreams, "Delete them?")
 }
 
 func (d *removal) report(plan *stack.Removal) *report.Stack {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -67,7 +68,7 @@ func (o *StackOptions) addFlags(cmd *cobra.Command) {
 	f.DurationVar(&o.ScrapeInterval, "scrape-interval", o.ScrapeInterval, "how often Triton and the GPUs are scraped")
 	f.DurationVar(&o.CollectInterval, "collect-interval", o.CollectInterval, "how often dcgm-exporter reads the GPUs")
 	f.StringVar(&o.ChartDir, "chart-dir", o.ChartDir, "take the charts from this directory ('observe pull' fills one) and ask no repository")
-	f.StringVar(&o.ChartRepo, "chart-repo", o.ChartRepo, "take the charts from this repository, http(s):// or oci://, instead of their own")
+	f.StringVar(&o.ChartRepo, "chart-repo", o.ChartRepo, "take the charts from this repository, http(s):// or oci://, instead of their own (default $"+chartRepoVariable+")")
 	f.StringArrayVarP(&o.ValueFiles, "values", "f", o.ValueFiles, "values file for kube-prometheus-stack; repeat for more")
 	f.StringArrayVar(&o.Sets, "set", o.Sets, "value for kube-prometheus-stack, as helm's --set")
 	f.StringArrayVar(&o.DCGMFiles, "dcgm-values", o.DCGMFiles, "values file for dcgm-exporter; repeat for more")
@@ -113,8 +114,14 @@ func (o *StackOptions) validate() error {
 	return nil
 }
 
+// chartRepoVariable names the chart repository of a whole site.
+const chartRepoVariable = "KUBECTL_TRITON_CHART_REPO"
+
+// chartMirror is the chart repository of the flag, else of the site.
+func chartMirror(flag string) string { return cmp.Or(flag, os.Getenv(chartRepoVariable)) }
+
 func (o *StackOptions) source() stack.Source {
-	s := stack.Source{Dir: o.ChartDir, Mirror: o.ChartRepo}
+	s := stack.Source{Dir: o.ChartDir, Mirror: chartMirror(o.ChartRepo)}
 	if dir, err := os.UserCacheDir(); err == nil {
 		s.CacheDir = filepath.Join(dir, "kubectl-triton", "charts")
 	}

@@ -155,7 +155,7 @@ repository at all.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.ChartDir, "chart-dir", o.ChartDir, "where to put the packages; made if it isn't there")
-	cmd.Flags().StringVar(&o.ChartRepo, "chart-repo", o.ChartRepo, "take the charts from this repository, http(s):// or oci://, instead of their own")
+	cmd.Flags().StringVar(&o.ChartRepo, "chart-repo", o.ChartRepo, "take the charts from this repository, http(s):// or oci://, instead of their own (default $"+chartRepoVariable+")")
 	return cmd
 }
 
@@ -164,7 +164,7 @@ func (o *ObservePullOptions) Run(ctx context.Context) error {
 	if err := os.MkdirAll(o.ChartDir, 0o755); err != nil {
 		return fmt.Errorf("could not make the directory %s: %w", o.ChartDir, err)
 	}
-	source := stack.Source{Mirror: o.ChartRepo}
+	source := stack.Source{Mirror: chartMirror(o.ChartRepo)}
 	charts := []stack.Chart{stack.PrometheusStackChart(), stack.DCGMExporterChart()}
 	paths := make([]string, 0, len(charts))
 	for _, chart := range charts {

@@ -3,13 +3,11 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/gpu"
@@ -103,41 +101,26 @@ func (o *ObserveStatusOptions) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.Watch {
+		return o.watch(ctx, c)
+	}
 	deadline := time.Now().Add(o.Timeout)
 	progress := newStackProgress(o.ErrOut)
 	defer progress.done()
 	for {
 		r, err := o.look(ctx, c)
 		switch {
-		case ctx.Err() != nil && (o.Watch || err != nil):
-			if o.Watch {
-				return nil
-			}
+		case ctx.Err() != nil && err != nil:
 			return &ExitError{Code: ExitInterrupted, Err: fmt.Errorf("interrupted")}
 		case err != nil:
 			return err
 		}
-		last := !o.Watch && (!o.Wait || r.Healthy || time.Now().After(deadline))
-		if !o.Wait || last {
+		if !o.Wait || r.Healthy || time.Now().After(deadline) {
 			progress.done()
-			if o.Watch {
-				o.home()
-			}
-			if err := printStack(&o.StackOptions, o.Output, r); err != nil {
-				return err
-			}
+			return o.conclude(r)
 		}
-		switch {
-		case last && r.Healthy:
-			return nil
-		case last && o.Wait:
-			return &ExitError{Code: ExitTimeout, Err: fmt.Errorf("not healthy within %s", o.Timeout)}
-		case last:
-			return &ExitError{Code: ExitCannotRun}
-		case o.Wait:
-			for _, check := range r.Checks {
-				progress.report(check.Name, check.Detail, check.State == report.CheckOK || check.State == report.CheckSkipped, nil)
-			}
+		for _, check := range r.Checks {
+			progress.report(check.Name, check.Detail, check.State == report.CheckOK || check.State == report.CheckSkipped, nil)
 		}
 		select {
 		case <-ctx.Done():
@@ -146,11 +129,18 @@ func (o *ObserveStatusOptions) Run(ctx context.Context) error {
 	}
 }
 
-// home begins a new screen on a terminal; a pipe gets one result after the other.
-func (o *ObserveStatusOptions) home() {
-	if f, ok := o.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(o.Out, "\x1b[H\x1b[2J")
+// conclude prints the last look and says whether it found all well.
+func (o *ObserveStatusOptions) conclude(r *report.Stack) error {
+	if err := printStack(&o.StackOptions, o.Output, r); err != nil {
+		return err
 	}
+	switch {
+	case r.Healthy:
+		return nil
+	case o.Wait:
+		return &ExitError{Code: ExitTimeout, Err: fmt.Errorf("not healthy within %s", o.Timeout)}
+	}
+	return &ExitError{Code: ExitCannotRun}
 }
 
 // look asks everything once.

@@ -1,5 +1,7 @@
 package plugin
 
+import "slices"
+
 // permission is one thing that a command has to be allowed to do.
 type permission struct {
 	group, resource, namespace string // namespace "" is the whole cluster
@@ -26,7 +28,7 @@ func grants(triton, monitoring string) []grant {
 		{"nodes", []string{"nodes"}, nodesPermissions(), nodesFurther(monitoring), "utilization"},
 		{"nodes-label", []string{"nodes label"}, nodesLabelPermissions(), nodesPermissions()[1:], "survey"},
 		{"check", []string{"check"}, nil, checkPermissions(triton, monitoring), "everything"},
-		{"dashboards", []string{"dashboards list", "dashboards export", "dashboards import"}, openPermissions(monitoring), watchPods(monitoring), "watch"},
+		{"dashboards", []string{"dashboards list", "dashboards export", "dashboards import"}, dashboardsPermissions(monitoring), watchPods(monitoring), "watch"},
 		{"observe-up", []string{"observe up"}, upPermissions(monitoring), upFurther(monitoring), "charts"},
 		{"observe-status", []string{"observe status"}, statusPermissions(monitoring), statusFurther(monitoring), "everything"},
 		{"observe-open", []string{"observe open"}, openPermissions(monitoring), watchPods(monitoring), "watch"},
@@ -49,19 +51,28 @@ func benchPermissions(namespace string) []permission {
 }
 
 func benchFurther(namespace string) []permission {
-	return append([]permission{
+	return []permission{
 		{"", "services", namespace, []string{"get", "list"}, "find Prometheus and Grafana", nil},
 		{"", "pods", namespace, []string{"get", "list", "watch"}, "reach Prometheus, Grafana and the GPU exporters", nil},
 		{"", "pods/portforward", namespace, []string{"create"}, "reach Prometheus, Grafana and the GPU exporters", nil},
 		{"", "secrets", namespace, []string{"get"}, "read Grafana's login, to mark the test there", []string{grafanaSecretName()}},
-	}, permission{"apps", "daemonsets", "", []string{"list"}, "find GPU exporters in other namespaces", nil})
+	}
 }
 
-func modelsPermissions(namespace string) []permission { return benchPermissions(namespace) }
+func modelsPermissions(namespace string) []permission {
+	return []permission{
+		{"", "services", namespace, []string{"get"}, "find Triton", nil},
+		{"", "pods", namespace, []string{"list"}, "choose the running pods", nil},
+		{"", "pods/portforward", namespace, []string{"create"}, "reach Triton", nil},
+	}
+}
 
-// watchPods lets a tunnel see at once that its pod is going.
+// watchPods lets a tunnel see at once that its pod is going, and find another.
 func watchPods(namespace string) []permission {
-	return []permission{{"", "pods", namespace, []string{"watch"}, "see at once when a pod goes", nil}}
+	return []permission{
+		{"", "services", namespace, []string{"get"}, "find another pod when one goes", nil},
+		{"", "pods", namespace, []string{"get", "watch"}, "see at once when a pod goes", nil},
+	}
 }
 
 // nodesPermissions are what "nodes" shows everything with.
@@ -113,8 +124,8 @@ func surveyPermissions(namespace string) []permission {
 	return []permission{
 		{"", "namespaces", "", []string{"get", "list"}, "see the stack's namespace and what a Prometheus selects", nil},
 		{"", "nodes", "", []string{"list"}, "find the GPU nodes", nil},
-		{"", "pods", "", []string{"list"}, "find Triton and the exporters", nil},
-		{"", "services", "", []string{"list"}, "find Triton", nil},
+		{"", "pods", "", []string{"list"}, "find Triton, the exporters and the stack's pods", nil},
+		{"", "services", "", []string{"list"}, "find Triton, Prometheus and Grafana", nil},
 		{"apps", "daemonsets", "", []string{"list"}, "find exporters that are there already", nil},
 		{"monitoring.coreos.com", "prometheuses", "", []string{"list"}, "find a Prometheus that is there already", nil},
 		{"monitoring.coreos.com", "podmonitors", "", []string{"list"}, "see what is scraped already", nil},
@@ -181,22 +192,29 @@ func statusPermissions(namespace string) []permission {
 	return append(surveyPermissions(namespace),
 		permission{"apps", "deployments", namespace, []string{"list"}, "see whether the stack runs", nil},
 		permission{"apps", "statefulsets", namespace, []string{"list"}, "see whether the stack runs", nil},
-		permission{"", "services", namespace, []string{"get", "list"}, "find Prometheus and Grafana", nil},
-		permission{"", "pods", namespace, []string{"get", "list"}, "see whether the stack runs", nil},
 		permission{"", "pods/portforward", namespace, []string{"create"}, "ask Prometheus and Grafana", nil},
 	)
 }
 
 func statusFurther(namespace string) []permission {
-	return append(gpuFurther(),
-		permission{"", "events", namespace, []string{"list"}, "say why a pod doesn't start", nil},
-		permission{"", "pods", namespace, []string{"watch"}, "see at once when a pod goes", nil})
+	return slices.Concat(gpuFurther(), watchPods(namespace),
+		[]permission{{"", "events", namespace, []string{"list"}, "say why a pod doesn't start", nil}})
 }
 
 // openPermissions are what "observe open" needs for Grafana.
 func openPermissions(namespace string) []permission {
 	return []permission{
 		{"", "services", namespace, []string{"get", "list"}, "find Grafana", nil},
+		{"", "secrets", namespace, []string{"get"}, "read Grafana's login", []string{grafanaSecretName()}},
+		{"", "pods", namespace, []string{"list"}, "choose a ready pod", nil},
+		{"", "pods/portforward", namespace, []string{"create"}, "reach Grafana", nil},
+	}
+}
+
+// dashboardsPermissions are what a Grafana's dashboards are read and stored with.
+func dashboardsPermissions(namespace string) []permission {
+	return []permission{
+		{"", "services", namespace, []string{"list"}, "find Grafana", nil},
 		{"", "secrets", namespace, []string{"get"}, "read Grafana's login", []string{grafanaSecretName()}},
 		{"", "pods", namespace, []string{"list"}, "choose a ready pod", nil},
 		{"", "pods/portforward", namespace, []string{"create"}, "reach Grafana", nil},

@@ -3,8 +3,6 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"time"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
@@ -18,45 +16,10 @@ const (
 	ceilingConcurrency = 16
 )
 
-// liveness is the cheapest request that Triton answers: what it takes is the
-// path's cost.
-type liveness struct {
-	client *http.Client
-	url    string
-}
-
-func newLiveness(dial dialFunc) (bench.Requester, error) {
-	return &liveness{client: httpClient(dial), url: tritonURL + "/v2/health/live"}, nil
-}
-
-func (l *liveness) Do(ctx context.Context, _ uint64) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := l.client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return 0, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("the liveness endpoint answered %s", resp.Status)
-	}
-	return 1, nil
-}
-
-func (l *liveness) Close() error {
-	l.client.CloseIdleConnections()
-	return nil
-}
-
 // measureTunnel finds the round trip and the ceiling of the path with empty
 // requests, before any load.
 func measureTunnel(ctx context.Context, dial dialFunc) (*report.Tunnel, error) {
-	factory := func(int) (bench.Requester, error) { return newLiveness(dial) }
+	factory := func(int) (bench.Requester, error) { return newLiveness(dial), nil }
 	single := bench.NewRunner(factory)
 	defer single.Close()
 	alone, err := single.Run(ctx, bench.Load{Concurrency: 1, Requests: roundTripRequests, Duration: roundTripLimit, Timeout: roundTripLimit}, nil)

@@ -25,8 +25,8 @@ type conn struct {
 	dataID uint32
 	errID  uint32
 
-	replied chan struct{} // closed once the node has taken both streams
-	replies int           // of 2; used by the session's reader only
+	replied             chan struct{} // closed once the node has taken both streams
+	errTaken, dataTaken bool          // the session's reader's
 
 	mu        sync.Mutex
 	buf       []byte // received and not yet read: buf[off:]
@@ -267,6 +267,19 @@ func (c *conn) writeError() error {
 }
 
 // The methods below are called by the session's reader.
+
+// taken notes that the node has taken a stream.
+func (c *conn) taken(id uint32) {
+	both := c.errTaken && c.dataTaken
+	if id == c.errID {
+		c.errTaken = true
+	} else {
+		c.dataTaken = true
+	}
+	if !both && c.errTaken && c.dataTaken {
+		close(c.replied)
+	}
+}
 
 // receive keeps b for Read and says whether the buffer is now full.
 func (c *conn) receive(b []byte) (full bool) {

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -416,4 +419,70 @@ func TestStuckTunnelIsReplaced(t *testing.T) {
 		c.Close()
 	}
 	<-old.done
+}
+
+// connectProxy is an HTTP proxy that counts its tunnels.
+func connectProxy(t *testing.T) (address *url.URL, tunnels *atomic.Int32) {
+	t.Helper()
+	tunnels = new(atomic.Int32)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			http.Error(w, "only CONNECT", http.StatusMethodNotAllowed)
+			return
+		}
+		far, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer far.Close()
+		tunnels.Add(1)
+		near, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer near.Close()
+		io.WriteString(near, "HTTP/1.1 200 Connection established\r\n\r\n")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			io.Copy(far, buffered)
+			far.(*net.TCPConn).CloseWrite()
+		}()
+		io.Copy(near, far)
+		near.Close()
+		<-done
+	}))
+	t.Cleanup(server.Close)
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address, tunnels
+}
+
+func TestThroughAProxy(t *testing.T) {
+	onBoth(t, func(t *testing.T, transport Transport) {
+		c := tritonCluster(t)
+		address, tunnels := connectProxy(t)
+		d := c.dialer(transport, func(config *Config) {
+			config.REST.Proxy = func(r *http.Request) (*url.URL, error) {
+				if strings.HasSuffix(r.URL.Path, "/portforward") {
+					return address, nil
+				}
+				return nil, nil
+			}
+		})
+		e := d.Service("triton", "triton-infer", "http")
+		one, two := dial(t, e), dial(t, e)
+		for _, conn := range []net.Conn{one, two, one} {
+			if err := exchange(conn, strings.Repeat("through a proxy ", 1<<12)); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := tunnels.Load(); n != 1 {
+			t.Errorf("the proxy was used %d times", n)
+		}
+	})
 }

@@ -20,6 +20,9 @@ func (s *session) readFrames(decoder *spdy.Framer) error {
 		s.activity.Add(1)
 		if head[0]&0x80 == 0 {
 			id := binary.BigEndian.Uint32(head)
+			if id == 0 {
+				return errStreamZero
+			}
 			word := binary.BigEndian.Uint32(head[4:])
 			if _, err := s.reader.Discard(8); err != nil {
 				return readError(err)
@@ -106,9 +109,7 @@ func (s *session) handle(frame spdy.Frame) {
 		if c == nil {
 			return
 		}
-		if c.replies++; c.replies == 2 {
-			close(c.replied)
-		}
+		c.taken(uint32(f.StreamId))
 		if f.CFHeader.Flags&spdy.ControlFlagFin != 0 {
 			s.remoteEnd(c, uint32(f.StreamId), false)
 		}

@@ -38,6 +38,8 @@ func socketPair(t testing.TB) (near, far net.Conn) {
 	return near, far
 }
 
+const noPings = time.Hour
+
 // scripted is a session whose peer is a framer of the library.
 type scripted struct {
 	*session
@@ -114,7 +116,7 @@ func (s *scripted) accept(t testing.TB) (net.Conn, spdy.StreamId, spdy.StreamId)
 }
 
 func TestFrames(t *testing.T) {
-	s := newScripted(t, time.Hour)
+	s := newScripted(t, noPings)
 	conn, errID, dataID := s.accept(t)
 	if errID != 1 || dataID != 3 {
 		t.Errorf("streams %d and %d", errID, dataID)
@@ -166,7 +168,7 @@ func TestNodeErrors(t *testing.T) {
 		"refused mid": {"x", "whatever: connection refused", lost, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScripted(t, time.Hour)
+			s := newScripted(t, noPings)
 			conn, errID, dataID := s.accept(t)
 			if test.data != "" {
 				s.write(t, &spdy.DataFrame{StreamId: dataID, Data: []byte(test.data)})
@@ -183,7 +185,7 @@ func TestNodeErrors(t *testing.T) {
 }
 
 func TestNodeRejectsTheStreams(t *testing.T) {
-	s := newScripted(t, time.Hour)
+	s := newScripted(t, noPings)
 	result := make(chan error, 1)
 	go func() {
 		_, err := s.open(context.Background(), 8000)
@@ -222,7 +224,7 @@ func TestAnsweringPeerIsAlive(t *testing.T) {
 }
 
 func TestGoAway(t *testing.T) {
-	s := newScripted(t, time.Hour)
+	s := newScripted(t, noPings)
 	conn, _, dataID := s.accept(t)
 	s.write(t, &spdy.GoAwayFrame{Status: spdy.GoAwayOK})
 	eventually(t, "the tunnel takes no new connections", func() bool { return !s.usable() })

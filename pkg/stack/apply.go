@@ -21,10 +21,7 @@ func (c *Client) Apply(ctx context.Context, p *Plan, report Report) error {
 	if err := p.step(ctx, report, &p.CRDs, func(ctx context.Context) error { return c.ApplyCRDs(ctx, p.CRDs.Changes) }); err != nil {
 		return err
 	}
-	releases, err := c.Releases(p.Namespace)
-	if err != nil {
-		return err
-	}
+	releases := c.records(p.Namespace)
 	release := func(component *Component) func(context.Context) error {
 		return func(ctx context.Context) error {
 			if component.Release == nil {

@@ -76,10 +76,7 @@ func TestChoosePrometheus(t *testing.T) {
 			if test.own != "" {
 				w.record(t, test.own == "own", "prom-operator", "monitoring", "kube-prometheus-stack", "88.5.3", release.StatusDeployed, nil, text)
 			}
-			releases, err := w.Releases("monitoring")
-			if err != nil {
-				t.Fatal(err)
-			}
+			releases := w.records("monitoring")
 			own, err := releases.Get(t.Context(), "prom-operator")
 			if err != nil {
 				t.Fatal(err)
@@ -138,10 +135,7 @@ func TestAdoptedValuesLast(t *testing.T) {
 	w := newWorld(t, nil)
 	theirs := map[string]any{"grafana": map[string]any{"persistence": map[string]any{"enabled": true}}}
 	w.record(t, false, "prom-operator", "monitoring", "kube-prometheus-stack", "88.5.3", release.StatusDeployed, theirs, "")
-	releases, err := w.Releases("monitoring")
-	if err != nil {
-		t.Fatal(err)
-	}
+	releases := w.records("monitoring")
 	foreign, err := releases.Get(t.Context(), "prom-operator")
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/kube"
+	"helm.sh/helm/v3/pkg/storage/driver"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -36,8 +37,9 @@ type Client struct {
 	discovery  discovery.CachedDiscoveryInterface
 	mapper     *restmapper.DeferredDiscoveryRESTMapper
 	loader     clientcmd.ClientConfig
-	// records opens Helm's records in a namespace.
-	records func(namespace string) (*action.Configuration, error)
+	// helm opens what Helm works with in a namespace: its records and what
+	// carries its operations out.
+	helm func(namespace string) (driver.Driver, kube.Interface)
 }
 
 // NewClient makes a Client of the cluster that config leads to; loader gives
@@ -61,7 +63,9 @@ func NewClient(config *rest.Config, loader clientcmd.ClientConfig) (*Client, err
 		rest: config, kubernetes: typed, dynamic: dyn, discovery: disc, loader: loader,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(disc),
 	}
-	c.records = c.helmRecords
+	c.helm = func(namespace string) (driver.Driver, kube.Interface) {
+		return c.secrets(namespace), &kube.Client{Factory: factory{c.getter(namespace), c.dynamic}, Log: quiet}
+	}
 	return c, nil
 }
 
@@ -97,11 +101,18 @@ func (c *Client) forget() { c.mapper.Reset() }
 
 // getter lends the client to Helm and to cli-runtime.
 type getter struct {
-	*Client
+	rest      *rest.Config
+	discovery discovery.CachedDiscoveryInterface
+	mapper    meta.RESTMapper
+	loader    clientcmd.ClientConfig
 	namespace string
 }
 
 var _ genericclioptions.RESTClientGetter = getter{}
+
+func (c *Client) getter(namespace string) getter {
+	return getter{c.rest, c.discovery, c.mapper, c.loader, namespace}
+}
 
 func (g getter) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(g.rest), nil }
 func (g getter) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {

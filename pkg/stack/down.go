@@ -42,10 +42,7 @@ func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, e
 	}
 	r.NamespaceMissing = ns == nil
 	r.OwnNamespace = ns != nil && ns.Labels[PartOfLabel] == PartOf
-	releases, err := c.Releases(namespace)
-	if err != nil {
-		return nil, err
-	}
+	releases := c.records(namespace)
 	for _, chart := range []Chart{DCGMExporterChart(), PrometheusStackChart()} {
 		release, err := releases.Get(ctx, chart.Release)
 		if err != nil {
@@ -108,6 +105,11 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 	case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err):
 		return nil, fmt.Errorf("could not look for %s: %w", service, err)
 	}
+	orphans, err := c.orphans(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	kept = append(kept, orphans...)
 	slices.SortFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
 	return kept, nil
 }
@@ -152,10 +154,7 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 			return err
 		}
 	}
-	releases, err := c.Releases(r.Namespace)
-	if err != nil {
-		return err
-	}
+	releases := c.records(r.Namespace)
 	failed := make(chan error, len(r.Releases))
 	for _, release := range r.Releases {
 		go func() {
@@ -165,7 +164,7 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 				err = c.collect(ctx, r.Namespace, release.Name)
 			}
 			if err == nil {
-				err = c.awaitGone(ctx, r.Namespace, release.Name)
+				err = c.awaitGone(ctx, r.Namespace, release.Name, report)
 			}
 			report(release.Name, "uninstalled", true, err)
 			failed <- err
@@ -201,8 +200,9 @@ func (c *Client) collect(ctx context.Context, namespace, release string) error {
 }
 
 // awaitGone waits until the pods of a release, those that the operator made
-// for it included, have ended.
-func (c *Client) awaitGone(ctx context.Context, namespace, release string) error {
+// for it included, have ended; report hears which.
+func (c *Client) awaitGone(ctx context.Context, namespace, release string, report Report) error {
+	waiting := ""
 	for {
 		pods, err := c.kubernetes.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -217,6 +217,10 @@ func (c *Client) awaitGone(ctx context.Context, namespace, release string) error
 		}
 		if left == "" {
 			return nil
+		}
+		if left != waiting {
+			waiting = left
+			report(release, "waits for pod "+left+" to end", false, nil)
 		}
 		select {
 		case <-ctx.Done():

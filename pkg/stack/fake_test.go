@@ -4,8 +4,8 @@ import (
 	"io"
 	"testing"
 
-	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/kube"
 	kubefake "helm.sh/helm/v3/pkg/kube/fake"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
@@ -47,6 +47,12 @@ func kinds() []*metav1.APIResourceList {
 		{GroupVersion: "apps/v1", APIResources: []metav1.APIResource{
 			kind("deployments", "Deployment", true), kind("replicasets", "ReplicaSet", true),
 		}},
+		{GroupVersion: "rbac.authorization.k8s.io/v1", APIResources: []metav1.APIResource{
+			kind("clusterroles", "ClusterRole", false), kind("clusterrolebindings", "ClusterRoleBinding", false),
+		}},
+		{GroupVersion: "admissionregistration.k8s.io/v1", APIResources: []metav1.APIResource{
+			kind("mutatingwebhookconfigurations", "MutatingWebhookConfiguration", false), kind("validatingwebhookconfigurations", "ValidatingWebhookConfiguration", false),
+		}},
 		{GroupVersion: "networking.k8s.io/v1", APIResources: []metav1.APIResource{kind("ingresses", "Ingress", true)}},
 		{GroupVersion: "apiextensions.k8s.io/v1", APIResources: []metav1.APIResource{kind("customresourcedefinitions", "CustomResourceDefinition", false)}},
 		{GroupVersion: "monitoring.coreos.com/v1", APIResources: []metav1.APIResource{
@@ -73,11 +79,11 @@ func newWorld(t *testing.T, typed []runtime.Object, objects ...*unstructured.Uns
 	w.typed.Discovery().(*fakediscovery.FakeDiscovery).Resources = kinds()
 	disc := memcache.NewMemCacheClient(w.typed.Discovery())
 	w.Client = &Client{kubernetes: w.typed, dynamic: w.dynamic, discovery: disc, mapper: restmapper.NewDeferredDiscoveryRESTMapper(disc)}
-	w.records = func(namespace string) (*action.Configuration, error) {
+	w.Client.helm = func(namespace string) (driver.Driver, kube.Interface) {
 		if memory, ok := w.helm.Driver.(*driver.Memory); ok {
 			memory.SetNamespace(namespace)
 		}
-		return &action.Configuration{Releases: w.helm, KubeClient: &kubefake.PrintingKubeClient{Out: io.Discard}, Log: func(string, ...any) {}}, nil
+		return w.helm.Driver, &kubefake.PrintingKubeClient{Out: io.Discard}
 	}
 	for _, o := range objects {
 		resource, err := w.resource(RefOf(o))

@@ -64,10 +64,7 @@ func (c *Client) Plan(ctx context.Context, w Wish) (*Plan, error) {
 		return nil, err
 	}
 	p.NamespaceMissing = ns == nil
-	releases, err := c.Releases(w.Namespace)
-	if err != nil {
-		return nil, err
-	}
+	releases := c.records(w.Namespace)
 	found, err := c.Prometheuses(ctx)
 	if err != nil {
 		return nil, err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,18 +68,16 @@ type Releases struct {
 	config    *action.Configuration
 }
 
-// Releases opens Helm's records in a namespace.
-func (c *Client) Releases(namespace string) (*Releases, error) {
-	config, err := c.records(namespace)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open Helm's records in namespace %s: %w", namespace, err)
-	}
-	return &Releases{client: c, namespace: namespace, config: config}, nil
-}
-
-func (c *Client) helmRecords(namespace string) (*action.Configuration, error) {
-	config := new(action.Configuration)
-	return config, config.Init(getter{c, namespace}, namespace, "secret", func(string, ...any) {})
+// records opens Helm's records in a namespace.
+func (c *Client) records(namespace string) *Releases {
+	records, carrier := c.helm(namespace)
+	return &Releases{client: c, namespace: namespace, config: &action.Configuration{
+		RESTClientGetter: c.getter(namespace),
+		KubeClient:       carrier,
+		Releases:         storage.Init(records),
+		Log:              quiet,
+		HookOutputFunc:   func(_, _, _ string) io.Writer { return io.Discard },
+	}}
 }
 
 // Get returns the newest revision of a release; nil when there is none.

@@ -47,10 +47,7 @@ func planned(t *testing.T, own bool, version string, status release.Status, was,
 	t.Helper()
 	w := newWorld(t, nil)
 	w.record(t, own, "prom-operator", "monitoring", "kube-prometheus-stack", version, status, nil, was)
-	releases, err := w.Releases("monitoring")
-	if err != nil {
-		t.Fatal(err)
-	}
+	releases := w.records("monitoring")
 	rel, err := releases.Get(t.Context(), "prom-operator")
 	if err != nil {
 		t.Fatal(err)
@@ -153,10 +150,7 @@ func TestTakeOver(t *testing.T) {
 
 func TestGetOfNoRelease(t *testing.T) {
 	w := newWorld(t, nil)
-	releases, err := w.Releases("monitoring")
-	if err != nil {
-		t.Fatal(err)
-	}
+	releases := w.records("monitoring")
 	if rel, err := releases.Get(t.Context(), "none"); rel != nil || err != nil {
 		t.Errorf("got %v, %v", rel, err)
 	}

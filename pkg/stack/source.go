@@ -153,6 +153,8 @@ func (s Source) origins(c Chart) ([]origin, error) {
 		switch {
 		case err != nil || u.Host == "":
 			return nil, errors.New("the chart repository is not an address; give one such as https://charts.example.com or oci://registry.example.com/charts")
+		case u.Scheme == "oci" && u.User != nil:
+			return nil, fmt.Errorf("the registry's address %s holds a login; leave it out and log in with 'helm registry login %s'", u.Redacted(), u.Host)
 		case u.Scheme == "oci":
 			return []origin{registryOrigin{strings.TrimSuffix(s.Mirror, "/") + "/" + c.Name}}, nil
 		case u.Scheme == "http", u.Scheme == "https":

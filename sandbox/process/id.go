@@ -103,7 +103,11 @@ func parseStat(content []byte) (procStat, error) {
 	if err != nil {
 		return procStat{}, fmt.Errorf("its start time is not a number: %w", err)
 	}
-	return procStat{state: fields[stateField][0], startTicks: ticks}, nil
+	state := fields[stateField]
+	if len(state) != 1 || state[0] < 'A' || state[0] > 'z' {
+		return procStat{}, fmt.Errorf("its state is %q, not a letter", state)
+	}
+	return procStat{state: state[0], startTicks: ticks}, nil
 }
 
 // KillRecorded kills every process, with its group, that a [Starter] recorded

@@ -68,6 +68,8 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("%+v", r.Counts)
 	}
 	golden(t, result(t, r, "may-observe-status"))
+	benchSays(t, 0, check.Result{}, "--as", "bencher")
+	benchSays(t, 1, result(t, look(t, "--as", "nobody"), "may-bench"), "--as", "nobody")
 }
 
 // TestServerGone: one sentence, and the rest skipped.

@@ -16,6 +16,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
 	"github.com/kubectl-triton/kubectl-triton/test/harness"
@@ -82,9 +83,7 @@ func (c *clouds) becomes(t *testing.T, id string, state check.State, words ...st
 func (c *clouds) node(t *testing.T, n *corev1.Node) {
 	t.Helper()
 	nodes := c.Client.CoreV1().Nodes()
-	status := n.Status
-	made, err := nodes.Create(t.Context(), n, metav1.CreateOptions{})
-	if err != nil {
+	if _, err := nodes.Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -92,8 +91,12 @@ func (c *clouds) node(t *testing.T, n *corev1.Node) {
 			t.Error(err)
 		}
 	})
-	made.Status = status
-	if _, err := nodes.UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
+	patch, err := json.Marshal(map[string]any{"status": n.Status})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Controllers write to new nodes too: no update of a version that was read.
+	if _, err := nodes.Patch(t.Context(), n.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +114,7 @@ func ready(status corev1.ConditionStatus, message string) []corev1.NodeCondition
 // flags: labels and taints that the sandbox was asked for are what is seen.
 func (c *clouds) flags(t *testing.T) {
 	r := c.nodes(t)
-	if r.Platform != "GKE" || len(r.Nodes) != 1 || !slices.Equal(r.Nodes[0].Taints, []string{"sku=gpu:NoSchedule"}) {
+	if r.Platform != "gke" || len(r.Nodes) != 1 || !slices.Equal(r.Nodes[0].Taints, []string{"sku=gpu:NoSchedule"}) {
 		t.Fatalf("%+v", r)
 	}
 	for _, want := range []string{"allocatable nvidia.com/gpu=2", "cloud cloud.google.com/gke-accelerator=nvidia-tesla-a100", "feature discovery nvidia.com/gpu.present=true"} {
@@ -216,7 +219,7 @@ func (c *clouds) dra(t *testing.T) {
 	if !seen {
 		t.Error("a node that only a ResourceSlice tells is not seen")
 	}
-	if k := c.becomes(t, "gpu-nodes", check.StateOK); k.Detail != "2 of 3, known by allocatable, feature discovery, hardware, cloud, resource slice" {
+	if k := c.becomes(t, "gpu-nodes", check.StateOK); k.Detail != "2 of 3, known by resource slice, allocatable, feature discovery, hardware, cloud" {
 		t.Errorf("%+v", k)
 	}
 }

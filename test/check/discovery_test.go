@@ -64,7 +64,7 @@ func TestFoundByAnswer(t *testing.T) {
 	file := t.TempDir() + "/own.yaml"
 	write(t, file, ownImages)
 	defer well(t)
-	defer kubectl(t, "delete", "--wait", "--filename", file)
+	defer kubectl(t, "delete", "--ignore-not-found", "--wait", "--filename", file)
 	kubectl(t, "apply", "--filename", file)
 	for _, name := range []string{"serving", "silent"} {
 		kubectl(t, "--namespace", "own", "rollout", "status", "deployment", name, "--timeout", "60s")

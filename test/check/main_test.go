@@ -156,7 +156,7 @@ func obeyAt(t *testing.T, s *harness.Sandbox, k check.Result, more ...string) {
 }
 
 // changing are the parts of names that differ from run to run.
-var changing = regexp.MustCompile(`(triton-infer|dcgm-exporter|prom-operator-grafana|newer)-[a-z0-9]{5,10}(-[a-z0-9]{5})?\b`)
+var changing = regexp.MustCompile(`(triton-infer|dcgm-exporter|prom-operator-grafana|newer|serving|silent)-[a-z0-9]{5,10}(-[a-z0-9]{5})?\b`)
 
 // golden holds the exact words of one check.
 func golden(t *testing.T, k check.Result) {

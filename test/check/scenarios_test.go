@@ -153,7 +153,9 @@ func TestScaledToZero(t *testing.T) {
 	defer well(t)
 	defer kubectl(t, "--namespace", "triton", "scale", "deployment", "triton-infer", "--replicas", "1")
 	kubectl(t, "--namespace", "triton", "scale", "deployment", "triton-infer", "--replicas", "0")
-	golden(t, becomes(t, "triton-pods-ready", check.StateFailed, "has no pod"))
+	k := becomes(t, "triton-pods-ready", check.StateFailed, "has no pod")
+	golden(t, k)
+	benchSays(t, 1, k)
 	if k := result(t, look(t, "--service", "triton-infer"), "triton-pods-ready"); k.State != check.StateFailed {
 		t.Errorf("named by --service: %+v", k)
 	}
@@ -168,6 +170,7 @@ func TestServicePort(t *testing.T) {
 	kubectl(t, "--namespace", "triton", "patch", "service", "triton-infer", "--type", "json", "--patch", `[{"op":"remove","path":"/spec/ports/2"}]`)
 	k := becomes(t, "triton-ports", check.StateWarning)
 	golden(t, k)
+	benchSays(t, 0, k)
 	obey(t, k)
 	becomes(t, "triton-ports", check.StateOK)
 }

@@ -46,6 +46,7 @@ func TestTritonFlags(t *testing.T) {
 	if !strings.Contains(k.Findings[0].What, "it runs with --allow-metrics=false") {
 		t.Errorf("%+v", k)
 	}
+	benchSays(t, 0, k)
 }
 
 // TestModelFails: a model that can't be loaded, with Triton's own reason.
@@ -73,4 +74,31 @@ func TestModelFails(t *testing.T) {
 	k := becomes(t, "triton-models-ready", check.StateFailed, "model broken version", "nosuchbackend")
 	golden(t, k)
 	becomes(t, "triton-server-ready", check.StateFailed)
+	// Where the readiness probe lets such a server pass, the model itself is what
+	// keeps it from being tested.
+	tritonRuns(t, true, usual+" --exit-on-error=false --strict-readiness=false")
+	o := sandbox.Run(t, "kubectl-triton", "bench", "broken", "--requests", "5")
+	k = becomes(t, "triton-models-ready", check.StateFailed, "nosuchbackend")
+	for _, want := range []string{k.Findings[0].What, k.Findings[0].Why, k.Findings[0].Command} {
+		if o.Code != 1 || !strings.Contains(o.Stderr, want) {
+			t.Errorf("exit code %d, %q is not in %s", o.Code, want, o.Stderr)
+		}
+	}
+}
+
+// benchSays runs a load test: its preflight says the words of check once, as the
+// error that ends it or as a note.
+func benchSays(t *testing.T, code int, k check.Result, flags ...string) {
+	t.Helper()
+	o := sandbox.Run(t, "kubectl-triton", append([]string{"bench", "resnet50", "--requests", "20", "--warmup", "0"}, flags...)...)
+	if o.Code != code {
+		t.Errorf("bench: exit code %d, want %d: %s", o.Code, code, o.Stderr)
+	}
+	for _, f := range k.Findings {
+		for _, want := range []string{f.What, f.Why, f.Command} {
+			if strings.Count(o.Stderr, want) != 1 && want != "" {
+				t.Errorf("bench says %d times %q: %s", strings.Count(o.Stderr, want), want, o.Stderr)
+			}
+		}
+	}
 }

@@ -52,9 +52,15 @@ type duty struct {
 // missing with the needed role alone, and names each permission that is taken
 // from that.
 func TestRBAC(t *testing.T) {
+	// From nothing, and without the kinds that observe up brings.
+	sandbox.Must(t, "kubectl-triton", "observe", "down", "--purge", "--yes")
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}
 	if _, err := sandbox.Client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
+	}
+	// As the page has it, for a person who reads it in a clone.
+	for _, s := range steps(t, "docs/rbac.md") {
+		follow(t, s, root, append(os.Environ(), "KUBECONFIG="+sandbox.Kubeconfig, "PATH="+sandbox.Bin+":"+os.Getenv("PATH")))
 	}
 	bench := []string{"bench", "resnet50", "--requests", "5", "--warmup", "0"}
 	explicit := `[{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"--model-control-mode=explicit"},{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"--load-model=*"}]`
@@ -71,7 +77,7 @@ func TestRBAC(t *testing.T) {
 		{file: "version", args: []string{"version"}, alone: true, without: "does not allow it"},
 		{file: "nodes", args: []string{"nodes", "-o", "wide"}, alone: true, without: "does not allow it", runsOn: true},
 		{file: "nodes-label", args: []string{"nodes", "label", "--yes"}, alone: true, runsOn: true, unlabelled: true},
-		{file: "check", args: []string{"check"}},
+		{file: "check", args: []string{"check", "--wait", "1m"}},
 		{file: "dashboards", args: []string{"dashboards", "list"}, alone: true},
 		{file: "dashboards", args: []string{"dashboards", "export", "loadtest-annotated"}, alone: true},
 		{file: "observe-down", args: []string{"observe", "down"}},

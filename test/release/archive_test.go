@@ -23,6 +23,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// largestBytes is how large the program for linux/amd64 may be, unpacked.
+const largestBytes = 60_000_000
+
 type entry struct {
 	content []byte
 	mode    fs.FileMode
@@ -132,6 +135,11 @@ func checkArchives(t *testing.T, dist string) {
 			if !f.changed.Equal(files[program].changed) {
 				t.Errorf("%s: file times differ: %s, %s", name, f.changed, files[program].changed)
 			}
+		}
+		size := len(files[program].content)
+		t.Logf("%s: %d bytes, unpacked %d", name, len(mustRead(t, path)), size)
+		if strings.Contains(name, "_linux_amd64") && size > largestBytes {
+			t.Errorf("%s is %d bytes and may be %d; docs/release.md says how to find what it is made of", program, size, largestBytes)
 		}
 		checkBill(t, strings.TrimSuffix(strings.TrimSuffix(path, ".zip"), ".tar.gz")+".cdx.json", wantSums)
 	}

@@ -88,12 +88,12 @@ func (k *Call) Do(ctx context.Context, message []byte) ([]byte, error) {
 		switch {
 		case err == nil:
 			return k.message()
-		case err == errRefused && !refused:
+		case errors.Is(err, errRefused) && !refused:
 			refused, stale = true, nil
 			continue
-		case err == errRefused:
+		case errors.Is(err, errRefused):
 			return nil, status.Error(codes.Unavailable, "the server refused the stream twice")
-		case err != errNotSent && err != errUnprocessed:
+		case !errors.Is(err, errNotSent) && !errors.Is(err, errUnprocessed):
 			return nil, err
 		case attempt == maxAttempts:
 			return nil, &LostError{err}
@@ -168,7 +168,7 @@ func (k *Call) exchange(ctx context.Context, c *conn, message []byte) error {
 	if c.draining {
 		return errNotSent
 	}
-	k.stream, k.done, k.err = 0, false, nil
+	k.stream, k.header, k.done, k.err = 0, nil, false, nil
 	k.unsent, k.received, k.arriving = message, k.received[:0], receiveWindow{size: c.received.size}
 	if len(c.queue) > 0 || len(c.streams) >= c.maxStreams {
 		c.queue = append(c.queue, k)

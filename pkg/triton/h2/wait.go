@@ -52,9 +52,9 @@ func (c *conn) handOver() {
 	if n := len(c.parked); n > 0 {
 		c.leader = c.parked[n-1]
 		c.wake(c.leader)
-		return
 	}
-	c.flush()
+	// Without another one, what is in line is an answer to a ping or the like. It
+	// goes with the next call, or when the connection has been quiet.
 }
 
 func (c *conn) satisfied(k *Call) bool {
@@ -203,7 +203,7 @@ func (c *conn) attend() {
 		seen = c.reads
 		switch {
 		case c.err != nil || !quiet:
-		case c.leader == nil:
+		case c.leader == nil: // which sends what is in line, too
 			c.served = false
 			c.wait(c.idler, needTraffic)
 		case c.reading:
