@@ -111,7 +111,7 @@ func (t errorTable) sorted() []ErrorCount {
 	for _, e := range t {
 		list = append(list, *e)
 	}
-	slices.SortFunc(list, func(a, b ErrorCount) int {
+	slices.SortStableFunc(list, func(a, b ErrorCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Class, b.Class))
 	})
 	return list

@@ -52,7 +52,7 @@ func newOpenLoop(r *run) *openLoop {
 func (l *openLoop) start() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, any := l.schedule.peek(); !any {
+	if _, due := l.schedule.peek(); !due {
 		l.finish(l.schedule.span())
 		return
 	}

@@ -228,7 +228,7 @@ func exporterPodOf(p *corev1.Pod, exporter string) ExporterPod {
 }
 
 func sortExporterPods(pods []ExporterPod) {
-	slices.SortFunc(pods, func(a, b ExporterPod) int {
+	slices.SortStableFunc(pods, func(a, b ExporterPod) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 }

@@ -200,7 +200,7 @@ func (c *Cluster) tolerations() []corev1.Toleration {
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b corev1.Toleration) int {
+	slices.SortStableFunc(found, func(a, b corev1.Toleration) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value), cmp.Compare(a.Effect, b.Effect))
 	})
 	return found

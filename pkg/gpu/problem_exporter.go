@@ -138,7 +138,7 @@ func (c *Cluster) unready() []Problem {
 	}
 	var found []Problem
 	for _, e := range c.Exporters {
-		for _, k := range slices.SortedFunc(maps.Keys(pods), func(a, b key) int { return strings.Compare(a.reason, b.reason) }) {
+		for _, k := range slices.SortedStableFunc(maps.Keys(pods), func(a, b key) int { return strings.Compare(a.reason, b.reason) }) {
 			if k.exporter != e.String() {
 				continue
 			}

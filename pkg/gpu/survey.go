@@ -243,8 +243,8 @@ func (s *survey) readRuntimeClass(ctx context.Context) error {
 // join brings pods, claims and exporters to their nodes.
 func (s *survey) join() {
 	c := s.cluster
-	slices.SortFunc(c.Denied, func(a, b Denied) int { return cmp.Compare(a.Kind, b.Kind) })
-	slices.SortFunc(c.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(c.Denied, func(a, b Denied) int { return cmp.Compare(a.Kind, b.Kind) })
+	slices.SortStableFunc(c.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	nodes := make(map[string]*Node, len(c.Nodes))
 	for i := range c.Nodes {
 		nodes[c.Nodes[i].Name] = &c.Nodes[i]
@@ -329,7 +329,7 @@ func (n *Node) hold(namespace, pod string, taken Resources) {
 }
 
 func sortHolders(h []Holder) {
-	slices.SortFunc(h, func(a, b Holder) int {
+	slices.SortStableFunc(h, func(a, b Holder) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Pod, b.Pod))
 	})
 }

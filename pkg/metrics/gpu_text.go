@@ -96,7 +96,7 @@ func gpusOf(families map[string]*dto.MetricFamily) []GPUReading {
 		reading.resolve()
 		readings = append(readings, *reading)
 	}
-	slices.SortFunc(readings, func(a, b GPUReading) int {
+	slices.SortStableFunc(readings, func(a, b GPUReading) int {
 		return strings.Compare(a.UUID+"\x00"+a.MIGInstance+"\x00"+string(a.Family), b.UUID+"\x00"+b.MIGInstance+"\x00"+string(b.Family))
 	})
 	return readings

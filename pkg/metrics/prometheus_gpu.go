@@ -102,7 +102,7 @@ func (p *Prometheus) sightings(ctx context.Context, start, end time.Time, target
 		}
 	}
 	// The answer's order is arbitrary; dcgm-exporter's labels tell more.
-	slices.SortFunc(seen, func(a, b sighting) int {
+	slices.SortStableFunc(seen, func(a, b sighting) int {
 		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.gpu.UUID, b.gpu.UUID), cmp.Compare(a.gpu.Namespace, b.gpu.Namespace),
 			cmp.Compare(a.gpu.Pod, b.gpu.Pod), cmp.Compare(a.endpoint.job, b.endpoint.job), cmp.Compare(a.endpoint.instance, b.endpoint.instance))
 	})
@@ -282,13 +282,13 @@ func (g *gpuSeries) tracks() *tracks {
 func oneTarget(byEndpoint map[endpoint][]model.SamplePair) []model.SamplePair {
 	type series = []model.SamplePair
 	byTime := func(a, b model.SamplePair) int { return cmp.Compare(a.Timestamp, b.Timestamp) }
-	endpoints := slices.SortedFunc(maps.Keys(byEndpoint), func(a, b endpoint) int {
+	endpoints := slices.SortedStableFunc(maps.Keys(byEndpoint), func(a, b endpoint) int {
 		return cmp.Or(cmp.Compare(len(byEndpoint[b]), len(byEndpoint[a])), cmp.Compare(a.job, b.job), cmp.Compare(a.instance, b.instance))
 	})
 	var merged []series
 	for _, e := range endpoints {
 		s := slices.Clone(byEndpoint[e])
-		slices.SortFunc(s, byTime)
+		slices.SortStableFunc(s, byTime)
 		s = slices.CompactFunc(s, func(a, b model.SamplePair) bool { return a.Timestamp == b.Timestamp })
 		if len(s) == 0 || slices.ContainsFunc(merged, func(m series) bool {
 			return s[0].Timestamp <= m[len(m)-1].Timestamp && m[0].Timestamp <= s[len(s)-1].Timestamp
@@ -298,7 +298,7 @@ func oneTarget(byEndpoint map[endpoint][]model.SamplePair) []model.SamplePair {
 		merged = append(merged, s)
 	}
 	all := slices.Concat(merged...)
-	slices.SortFunc(all, byTime)
+	slices.SortStableFunc(all, byTime)
 	return all
 }
 
@@ -342,7 +342,7 @@ func (w *GPUWindow) fill(found map[device][]*gpuSeries, targets map[endpoint]tar
 		}
 	}
 	slices.Sort(w.Gaps)
-	for _, gap := range slices.SortedFunc(maps.Keys(missing), func(a, b gap) int { return cmp.Compare(a.from, b.from) }) {
+	for _, gap := range slices.SortedStableFunc(maps.Keys(missing), func(a, b gap) int { return cmp.Compare(a.from, b.from) }) {
 		names := missing[gap]
 		slices.Sort(names)
 		w.Gaps = append(w.Gaps, fmt.Sprintf("no samples of %s in Prometheus %s", strings.Join(names, ", "), gap.describe(start)))
@@ -366,7 +366,7 @@ func (w *GPUWindow) fill(found map[device][]*gpuSeries, targets map[endpoint]tar
 // best summarises the family that tells most about one GPU: dcgm-exporter's
 // unless it has too few samples and Triton's has enough.
 func best(sources []*gpuSeries) (chosen *gpuSeries, s GPUSummary, doubts []string) {
-	slices.SortFunc(sources, func(a, b *gpuSeries) int { return cmp.Compare(a.family, b.family) })
+	slices.SortStableFunc(sources, func(a, b *gpuSeries) int { return cmp.Compare(a.family, b.family) })
 	for _, g := range sources {
 		summary, about := summarise(g.gpu, g.family, g.tracks())
 		if chosen == nil || s.Insufficient && !summary.Insufficient {

@@ -210,7 +210,7 @@ func count(n int, noun string) string {
 }
 
 func sortGPUs(gpus []GPUSummary) {
-	slices.SortFunc(gpus, func(a, b GPUSummary) int {
+	slices.SortStableFunc(gpus, func(a, b GPUSummary) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(len(a.Index), len(b.Index)), cmp.Compare(a.Index, b.Index),
 			cmp.Compare(a.UUID, b.UUID), cmp.Compare(a.MIGInstance, b.MIGInstance))
 	})

@@ -87,7 +87,7 @@ func (o *DashboardsListOptions) Run(ctx context.Context) error {
 	if err != nil {
 		list = shippedDashboards()
 	}
-	slices.SortFunc(list, func(a, b listedDashboard) int {
+	slices.SortStableFunc(list, func(a, b listedDashboard) int {
 		return cmp.Or(-cmp.Compare(btoi(a.Shipped), btoi(b.Shipped)), cmp.Compare(a.Folder, b.Folder), cmp.Compare(a.Title, b.Title), cmp.Compare(a.UID, b.UID))
 	})
 	printed := o.print(o.IOStreams, dashboardList{Schema: dashboardListSchema, Dashboards: list}, func() error { return printDashboards(o.Out, list) })

@@ -262,5 +262,10 @@ func downFurther(namespace string) []permission {
 		{"rbac.authorization.k8s.io", "roles", namespace, []string{"delete"}, "delete dcgm-exporter's Role", nil},
 		{"rbac.authorization.k8s.io", "rolebindings", namespace, []string{"delete"}, "delete dcgm-exporter's Role", nil},
 		{"", "services", "kube-system", []string{"get", "delete"}, "delete the control plane's Services", nil},
+		{"rbac.authorization.k8s.io", "clusterroles", "", []string{"list"}, "find what is left of a release whose record is lost", nil},
+		{"rbac.authorization.k8s.io", "clusterrolebindings", "", []string{"list"}, "find what is left of a release whose record is lost", nil},
+		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", []string{"list", "delete"}, "find what is left of a release whose record is lost", nil},
+		{"admissionregistration.k8s.io", "validatingwebhookconfigurations", "", []string{"list", "delete"}, "find what is left of a release whose record is lost", nil},
+		{"", "services", "", []string{"list"}, "find what is left of a release whose record is lost", nil},
 	}
 }

@@ -146,7 +146,7 @@ func (r *directRoute) measure(ctx context.Context, b *report.Bench) error {
 
 func (r *directRoute) mark(ctx context.Context) (*marker, error) {
 	if r.options.GrafanaURL == "" {
-		return nil, nil //nolint:nilnil // none was asked for
+		return nil, nil // none was asked for
 	}
 	return newMarker(ctx, nil, nil, r.options)
 }

@@ -166,7 +166,7 @@ func summarise(s *report.Server, m triton.ModelStatistics, clientSent uint64, se
 			s.Batches = append(s.Batches, report.Batch{Size: b.BatchSize, Executions: b.ComputeInfer.Count})
 		}
 	}
-	slices.SortFunc(s.Batches, func(a, b report.Batch) int { return cmp.Compare(a.Size, b.Size) })
+	slices.SortStableFunc(s.Batches, func(a, b report.Batch) int { return cmp.Compare(a.Size, b.Size) })
 	if s.Complete {
 		s.ForeignRequests = max(0, int64(m.Success.Count+m.Fail.Count)-int64(clientSent))
 	}

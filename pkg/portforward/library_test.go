@@ -141,41 +141,68 @@ func FuzzReadsAsTheLibrary(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 3, 0, 0, 1, 0, 'c', 'u', 't'}, uint8(1))
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 1, 'x', 0, 0, 0, 3, 0, 0, 0, 1, 'y'}, uint8(2))
 	f.Add([]byte{0, 0, 0, 3, 1, 0, 0, 0, 0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 0}, uint8(0))
-	f.Fuzz(func(t *testing.T, sent []byte, piece uint8) {
-		if length := longest(sent); length > 1<<20 {
-			t.Skip("the library would want that much memory")
+	f.Fuzz(readsAsTheLibrary)
+}
+
+// halfPipe is a connection whose other end can end its direction alone.
+type halfPipe struct {
+	net.Conn // for what is not used
+	fromNode *io.PipeReader
+	node     *io.PipeWriter
+	toNode   *io.PipeReader
+	own      *io.PipeWriter
+}
+
+func newHalfPipe() *halfPipe {
+	p := &halfPipe{}
+	p.fromNode, p.node = io.Pipe()
+	p.toNode, p.own = io.Pipe()
+	return p
+}
+
+func (p *halfPipe) Read(b []byte) (int, error)  { return p.fromNode.Read(b) }
+func (p *halfPipe) Write(b []byte) (int, error) { return p.own.Write(b) }
+func (p *halfPipe) Close() error                { return errors.Join(p.fromNode.Close(), p.own.Close()) }
+
+func readsAsTheLibrary(t *testing.T, sent []byte, piece uint8) {
+	if length := longest(sent); length > 1<<20 {
+		t.Skip("the library would want that much memory")
+	}
+	near := newHalfPipe()
+	s, err := newSession(PodRef{Name: "p"}, plain(near), time.Hour, time.Minute, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close(net.ErrClosed)
+	defer near.node.Close()
+	taken := encoded(t, bothTaken...)
+	go func() {
+		// The streams exist once they are announced.
+		if _, err := near.toNode.Read(make([]byte, 1)); err == nil {
+			_, _ = near.node.Write(taken)
 		}
-		near, far := net.Pipe()
-		s, err := newSession(PodRef{Name: "p"}, plain(near), time.Hour, time.Minute, func() {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.close(net.ErrClosed)
-		defer far.Close()
-		go io.Copy(io.Discard, far)
-		taken := encoded(t, bothTaken...)
-		go far.Write(taken)
-		conn, err := s.open(context.Background(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		go func() {
-			defer far.Close()
-			for rest := sent; len(rest) > 0; {
-				n := min(len(rest), 1+int(piece))
-				if _, err := far.Write(rest[:n]); err != nil {
-					return
-				}
-				rest = rest[n:]
+		_, _ = io.Copy(io.Discard, near.toNode)
+	}()
+	conn, err := s.open(context.Background(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() {
+		defer near.node.Close()
+		for rest := sent; len(rest) > 0; {
+			n := min(len(rest), 1+int(piece))
+			if _, err := near.node.Write(rest[:n]); err != nil {
+				return
 			}
-		}()
-		wantData, wantEnd := expected(t, append(taken, sent...))
-		got, err := io.ReadAll(conn)
-		if !bytes.Equal(got, wantData) || endingOf(err) != wantEnd {
-			t.Errorf("read %q, %v (ending %d); the library says %q, ending %d", got, err, endingOf(err), wantData, wantEnd)
+			rest = rest[n:]
 		}
-	})
+	}()
+	wantData, wantEnd := expected(t, append(taken, sent...))
+	got, err := io.ReadAll(conn)
+	if !bytes.Equal(got, wantData) || endingOf(err) != wantEnd {
+		t.Errorf("read %q, %v (ending %d); the library says %q, ending %d", got, err, endingOf(err), wantData, wantEnd)
+	}
 }
 
 // longest is the largest length that four of the bytes could mean, wherever a

@@ -139,7 +139,7 @@ func (e *Endpoint) serviceReading(service *corev1.Service, port int32, pods []co
 		}
 		r.pods = append(r.pods, p)
 	}
-	slices.SortFunc(r.pods, func(a, b podPort) int { return strings.Compare(a.object.Name, b.object.Name) })
+	slices.SortStableFunc(r.pods, func(a, b podPort) int { return strings.Compare(a.object.Name, b.object.Name) })
 	return r
 }
 

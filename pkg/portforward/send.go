@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/moby/spdystream/spdy"
 )
@@ -30,7 +31,7 @@ func (s *session) send(c *conn, p []byte) error {
 // queue appends a data frame once there is room.
 func (s *session) queue(c *conn, p []byte) error {
 	s.mu.Lock()
-	for len(s.out) >= maxSendBytes && s.err == nil {
+	for len(s.out) >= maxSendBytes && s.lostLocked() == nil {
 		s.waiting = true
 		space := s.space
 		s.mu.Unlock()
@@ -44,8 +45,8 @@ func (s *session) queue(c *conn, p []byte) error {
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err
+	if err := s.lostLocked(); err != nil {
+		return err
 	}
 	s.out = binary.BigEndian.AppendUint32(s.out, c.dataID)
 	s.out = binary.BigEndian.AppendUint32(s.out, uint32(len(p)))
@@ -81,17 +82,51 @@ func (s *session) flush() {
 		_, err := s.transport.Write(batch)
 		s.giveBack(batch)
 		if err != nil {
-			s.fail(fmt.Errorf("writing to the tunnel: %w", err))
+			s.stopSending(err)
 			return
 		}
 	}
 	notify(s.wake)
 }
 
+// stopSending notes that nothing can be sent any more. What the node has sent
+// before may still be on its way, so the tunnel ends with the reader, or soon.
+func (s *session) stopSending(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unsendable != nil || s.err != nil {
+		return
+	}
+	err = fmt.Errorf("writing to the tunnel: %w", err)
+	s.unsendable = err
+	close(s.space)
+	notify(s.wake)
+	s.wg.Go(func() {
+		timer := time.NewTimer(s.lastReads)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			s.fail(err)
+		case <-s.done:
+		}
+	})
+}
+
+// lostLocked is why nothing can be sent.
+func (s *session) lostLocked() error {
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.unsendable != nil:
+		return &LostError{Pod: s.pod, Err: s.unsendable}
+	}
+	return nil
+}
+
 func (s *session) takeBatch() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.out) == 0 || s.sending || s.gathering || s.err != nil || s.wire.isBlocked() {
+	if len(s.out) == 0 || s.sending || s.gathering || s.lostLocked() != nil || s.wire.isBlocked() {
 		return nil
 	}
 	batch := s.out
@@ -143,7 +178,7 @@ func (s *session) setGathering(gathering bool) {
 func (s *session) writeRest() error {
 	for {
 		if err := s.wire.drain(); err != nil {
-			return fmt.Errorf("writing to the tunnel: %w", err)
+			s.stopSending(err)
 		}
 		s.flush()
 		if err := s.closed(); err != nil {
@@ -157,11 +192,11 @@ func (s *session) writeRest() error {
 	}
 }
 
-// closed is why the tunnel was closed, once everything is sent.
+// closed is why the tunnel was closed, once everything is sent that can be.
 func (s *session) closed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.out) > 0 || s.sending || s.wire.isBlocked() {
+	if s.unsendable == nil && (len(s.out) > 0 || s.sending || s.wire.isBlocked()) {
 		return nil
 	}
 	return s.closing

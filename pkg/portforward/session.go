@@ -58,7 +58,8 @@ type session struct {
 	reader       *bufio.Reader
 	pingInterval time.Duration
 	replyTimeout time.Duration
-	onNodeError  func() // a connection failed for a reason told by the node
+	lastReads    time.Duration // for the reader, when nothing can be sent any more
+	onNodeError  func()        // a connection failed for a reason told by the node
 
 	mu        sync.Mutex // the fields below, and the order of frames on the wire
 	out       []byte
@@ -72,7 +73,9 @@ type session struct {
 	waiting   bool          // someone waits for space
 	retired   bool          // takes no new connections, ends with the last one
 	closing   error         // flush, then end with this
-	err       error
+	// unsendable is why nothing can be sent any more, while the reader goes on.
+	unsendable error
+	err        error
 
 	served int // of the reader: frames handed out since it last waited
 
@@ -86,7 +89,7 @@ type session struct {
 func newSession(pod PodRef, on upgraded, pingInterval, replyTimeout time.Duration, onNodeError func()) (*session, error) {
 	s := &session{
 		pod: pod, transport: on.transport, wire: on.wire, reader: on.reader,
-		pingInterval: pingInterval, replyTimeout: replyTimeout, onNodeError: onNodeError,
+		pingInterval: pingInterval, replyTimeout: replyTimeout, lastReads: flushTimeout, onNodeError: onNodeError,
 		nextID:  1,
 		streams: map[uint32]*conn{},
 		space:   make(chan struct{}),
@@ -158,8 +161,8 @@ func (s *session) register(c *conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.usableLocked() {
-		if s.err != nil {
-			return s.err
+		if err := s.lostLocked(); err != nil {
+			return err
 		}
 		return errSessionOver
 	}
@@ -192,7 +195,7 @@ func (s *session) usable() bool {
 }
 
 func (s *session) usableLocked() bool {
-	return s.err == nil && s.closing == nil && !s.retired && s.nextID < maxStreamID
+	return s.lostLocked() == nil && s.closing == nil && !s.retired && s.nextID < maxStreamID
 }
 
 // release forgets the streams of c and resets those that the node still holds.
@@ -252,8 +255,11 @@ func (s *session) fail(err error) {
 		s.mu.Unlock()
 		return
 	}
-	if s.closing != nil {
+	switch {
+	case s.closing != nil:
 		err = s.closing
+	case s.unsendable != nil:
+		err = s.unsendable
 	}
 	s.err = &LostError{Pod: s.pod, Err: err}
 	streams := s.streams

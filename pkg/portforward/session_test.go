@@ -223,6 +223,69 @@ func TestAnsweringPeerIsAlive(t *testing.T) {
 	}
 }
 
+// What a node sent before nothing could be sent to it any more still arrives.
+func TestAnswersArriveAfterWritingFails(t *testing.T) {
+	checkLeaks(t)
+	near := newHalfPipe()
+	s, err := newSession(PodRef{Name: "p"}, plain(near), noPings, time.Minute, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.lastReads = time.Hour
+	defer s.close(net.ErrClosed)
+	node, err := spdy.NewFramer(near.node, near.toNode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for range bothTaken {
+			_, _ = node.ReadFrame()
+		}
+		for _, frame := range bothTaken {
+			_ = node.WriteFrame(frame)
+		}
+		_, _ = node.ReadFrame() // the end of the error stream
+		near.toNode.CloseWithError(errors.New("nobody reads"))
+	}()
+	conn, err := s.open(t.Context(), 8000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(t, "writing fails", func() bool { _, err = conn.Write([]byte("question")); return err != nil })
+	var lost *LostError
+	if !errors.As(err, &lost) || !strings.Contains(err.Error(), "nobody reads") {
+		t.Errorf("writing: %v", err)
+	}
+	if s.usable() {
+		t.Error("new connections would go to the tunnel")
+	}
+	go func() {
+		_ = node.WriteFrame(&spdy.DataFrame{StreamId: 3, Data: []byte("answer")})
+		near.node.Close()
+	}()
+	got, err := io.ReadAll(conn)
+	if string(got) != "answer" || !errors.As(err, &lost) || !strings.Contains(err.Error(), "nobody reads") {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A tunnel to which nothing can be sent ends even if its node says nothing.
+func TestTunnelEndsAfterWritingFails(t *testing.T) {
+	checkLeaks(t)
+	near := newHalfPipe()
+	near.toNode.CloseWithError(errors.New("nobody reads"))
+	s, err := newSession(PodRef{Name: "p"}, plain(near), noPings, time.Minute, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.open(t.Context(), 8000); err == nil || !strings.Contains(err.Error(), "nobody reads") {
+		t.Errorf("got %v", err)
+	}
+	<-s.done
+	s.wg.Wait()
+}
+
 func TestGoAway(t *testing.T) {
 	s := newScripted(t, noPings)
 	conn, _, dataID := s.accept(t)

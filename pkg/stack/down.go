@@ -110,7 +110,7 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 		return nil, err
 	}
 	kept = append(kept, orphans...)
-	slices.SortFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
+	slices.SortStableFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
 	return kept, nil
 }
 

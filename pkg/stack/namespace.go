@@ -155,6 +155,6 @@ func (c *Client) namespacedKinds(ctx context.Context) ([]schema.GroupVersionReso
 		}
 	}
 	// In the same order each time, whatever order discovery has.
-	slices.SortFunc(kinds, func(a, b schema.GroupVersionResource) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortStableFunc(kinds, func(a, b schema.GroupVersionResource) int { return cmp.Compare(a.String(), b.String()) })
 	return kinds, nil
 }

@@ -95,7 +95,7 @@ func (c *Client) Workloads(ctx context.Context, namespace string, want func(meta
 			out = append(out, s.statefulSet(&s.statefulSets[i]))
 		}
 	}
-	slices.SortFunc(out, func(a, b Workload) int { return compareRefs(a.Ref, b.Ref) })
+	slices.SortStableFunc(out, func(a, b Workload) int { return compareRefs(a.Ref, b.Ref) })
 	return out, nil
 }
 

@@ -187,7 +187,7 @@ func (d *subtraction) batches(after, before []BatchStatistics) []BatchStatistics
 	if len(earlier) > 0 {
 		d.reset = true
 	}
-	slices.SortFunc(delta, func(a, b BatchStatistics) int { return cmp.Compare(a.BatchSize, b.BatchSize) })
+	slices.SortStableFunc(delta, func(a, b BatchStatistics) int { return cmp.Compare(a.BatchSize, b.BatchSize) })
 	return delta
 }
 

@@ -67,7 +67,7 @@ func (b *builder) setExpectations() error {
 			b.spec.expected[i].steps[n] = data
 		}
 	}
-	slices.SortFunc(b.spec.expected, func(x, y expectation) int { return bytes.Compare([]byte(x.name), []byte(y.name)) })
+	slices.SortStableFunc(b.spec.expected, func(x, y expectation) int { return bytes.Compare([]byte(x.name), []byte(y.name)) })
 	return nil
 }
 

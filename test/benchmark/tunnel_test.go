@@ -37,6 +37,9 @@ const (
 	// saturated is the part of the machine's CPU time from which on it, and
 	// nothing else, limits the rate.
 	saturated = 0.85
+	// crowded is the part of it used by others from which on the rates say
+	// little.
+	crowded = 0.15
 )
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -50,6 +53,7 @@ type measurement struct {
 	clusterUS     float64 // API server and node
 	tritonUS      float64
 	busy          float64 // part of the machine's CPU time that all of them used
+	idle          float64 // part that nobody used
 }
 
 // path is one way to the same pod.
@@ -116,6 +120,9 @@ one process; and of Triton. "Cores busy" is what these processes used of the mac
 
 // limit says what kept the rate from being higher.
 func limit(concurrency int, kubectl, own measurement) string {
+	if others := max(1-kubectl.busy-kubectl.idle, 1-own.busy-own.idle); others > crowded {
+		return fmt.Sprintf("- %d in flight: other work took %.0f %% of the machine, so that only the CPU times say much.", concurrency, 100*others)
+	}
 	if kubectl.busy < saturated || own.busy < saturated {
 		return fmt.Sprintf("- %d in flight: the machine is not saturated, the way to and fro is what counts.", concurrency)
 	}
@@ -140,13 +147,15 @@ func measure(t *testing.T, p path, server cluster, concurrency int) measurement 
 		t.Fatal(err)
 	}
 	load.Duration = roundDuration
-	began, client, daemon, model := time.Now(), cpu(t, p.client...), cpu(t, server.daemon), cpu(t, server.triton...)
+	began, idle := time.Now(), idleTime(t)
+	client, daemon, model := cpu(t, p.client...), cpu(t, server.daemon), cpu(t, server.triton...)
 	r, err := runner.Run(t.Context(), load, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client, daemon, model = cpu(t, p.client...)-client, cpu(t, server.daemon)-daemon, cpu(t, server.triton...)-model
-	elapsed := time.Since(began)
+	machine := float64(time.Since(began)) * float64(runtime.NumCPU())
+	idle = idleTime(t) - idle
 	if r.Failed > 0 || r.Completed == 0 {
 		t.Fatalf("%s: %d of %d requests failed: %+v", p.name, r.Failed, r.Issued, r.Errors)
 	}
@@ -154,7 +163,7 @@ func measure(t *testing.T, p path, server cluster, concurrency int) measurement 
 	return measurement{
 		ratePerSecond: r.RequestRate(), p50: r.Service.Quantile(0.5), p99: r.Service.Quantile(0.99),
 		clientUS: perRequest(client), clusterUS: perRequest(daemon), tritonUS: perRequest(model),
-		busy: float64(client+daemon+model) / float64(elapsed) / float64(runtime.NumCPU()),
+		busy: float64(client+daemon+model) / machine, idle: float64(idle) / machine,
 	}
 }
 
@@ -182,6 +191,7 @@ func median(all []measurement) measurement {
 		clusterUS:     middle(func(m measurement) float64 { return m.clusterUS }),
 		tritonUS:      middle(func(m measurement) float64 { return m.tritonUS }),
 		busy:          middle(func(m measurement) float64 { return m.busy }),
+		idle:          middle(func(m measurement) float64 { return m.idle }),
 	}
 }
 
@@ -199,6 +209,21 @@ func cpu(t *testing.T, pids ...int) time.Duration {
 		total += time.Duration(used.Nano())
 	}
 	return total
+}
+
+// idleTime is the time that the machine's cores were idle since it started.
+func idleTime(t *testing.T) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// proc(5): user, nice, system, idle and iowait in ticks of 10 ms.
+	var user, nice, system, idle, iowait int64
+	if _, err := fmt.Sscanf(string(stat), "cpu %d %d %d %d %d", &user, &nice, &system, &idle, &iowait); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(idle+iowait) * 10 * time.Millisecond
 }
 
 // clusterProcesses finds the processes of a sandbox that runs nothing but

@@ -5,6 +5,7 @@ package release
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -27,7 +28,7 @@ func krew(t *testing.T, dist string, p platform) (home string, env []string) {
 			t.Fatal(err)
 		}
 	}
-	git, err := filepath.EvalSymlinks("/usr/bin/git")
+	git, err := exec.LookPath("git")
 	if err != nil {
 		t.Fatalf("Krew needs git: %v", err)
 	}

@@ -282,6 +282,9 @@ func TestServerThatStopsReading(t *testing.T) {
 				p.echo()
 			})
 			c := newTestClient(t, address, wrap, testOptions)
+			if _, err := c.connection(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
 			var wg sync.WaitGroup
 			for range 3 {
 				wg.Go(func() {

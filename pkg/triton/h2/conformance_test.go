@@ -109,15 +109,20 @@ func TestStatusesArriveAsSent(t *testing.T) {
 func TestTimeoutAndCancelEndOneCallOnly(t *testing.T) {
 	eachTransport(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
 		leakFree(t, func(t *testing.T) {
-			arrived, ended := make(chan string, 10), make(chan string, 10)
+			var arrived, ended atomic.Int64
+			toCancel := make(chan struct{}, 10)
 			_, address := serveModel(t, model{before: func(ctx context.Context, id string) error {
-				if id[0] == 's' {
-					arrived <- id
-					<-ctx.Done()
-					ended <- id
-					return ctx.Err()
+				switch id {
+				case "cancel":
+					toCancel <- struct{}{}
+				case "slow":
+				default:
+					return nil
 				}
-				return nil
+				arrived.Add(1)
+				<-ctx.Done()
+				ended.Add(1)
+				return ctx.Err()
 			}})
 			c := newTestClient(t, address, wrap, testOptions)
 			var others sync.WaitGroup
@@ -146,14 +151,11 @@ func TestTimeoutAndCancelEndOneCallOnly(t *testing.T) {
 					t.Errorf("time-out: %v", err)
 				}
 				cancel()
-				<-arrived
-				<-ended
 				canceled, cancel := context.WithCancel(t.Context())
-				go func() { <-arrived; cancel() }()
-				if err := ask(canceled, k, "slow", 10); !errors.Is(err, context.Canceled) {
+				go func() { <-toCancel; cancel() }()
+				if err := ask(canceled, k, "cancel", 10); !errors.Is(err, context.Canceled) {
 					t.Errorf("canceled: %v", err)
 				}
-				<-ended // the server has heard of it
 				if err := ask(canceled, k, "a", 1); !errors.Is(err, context.Canceled) {
 					t.Errorf("canceled before: %v", err)
 				}
@@ -163,6 +165,9 @@ func TestTimeoutAndCancelEndOneCallOnly(t *testing.T) {
 			}
 			close(stop)
 			others.Wait()
+			for arrived.Load() != ended.Load() { // the server hears of each end
+				time.Sleep(time.Millisecond)
+			}
 		})
 	})
 }
