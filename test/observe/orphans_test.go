@@ -21,7 +21,7 @@ func TestNamespaceDeletedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := keys(component(t, down(t), "what Helm leaves").Objects)
-	for _, want := range []string{"ClusterRole prom-operator-kube-prometh-operator", "ClusterRoleBinding prom-operator-kube-prometh-prometheus", "ClusterRole dcgm-exporter"} {
+	for _, want := range []string{"ClusterRole prom-operator-kube-prometh-operator", "ClusterRoleBinding prom-operator-kube-prometh-prometheus"} {
 		found := false
 		for _, k := range kept {
 			found = found || strings.HasPrefix(k, want)
