@@ -188,7 +188,7 @@ func TestStackExamples(t *testing.T) {
 		}
 	}
 	// The namespace is the sandbox's own.
-	if left := e.must(t, t.Context(), "kubectl get crds -o name && kubectl -n monitoring get deployments,daemonsets,secrets -o name").stdout; left != "" {
+	if left := e.must(t, t.Context(), "kubectl get crds -o name && kubectl -n monitoring get deployments,statefulsets,daemonsets,pods -o name").stdout; left != "" {
 		t.Errorf("the examples of 'observe down' left %s", left)
 	}
 }
