@@ -138,8 +138,11 @@ func compareHeaders(t *testing.T, got, want []hpack.HeaderField) {
 func parseTimeout(s string) (time.Duration, error) {
 	var n int64
 	var unit rune
-	if _, err := fmt.Sscanf(s, "%d%c", &n, &unit); err != nil || len(s) > 9 {
-		return 0, fmt.Errorf("time-out %q: %v", s, err)
+	if _, err := fmt.Sscanf(s, "%d%c", &n, &unit); err != nil {
+		return 0, fmt.Errorf("time-out %q: %w", s, err)
+	}
+	if len(s) > 9 {
+		return 0, fmt.Errorf("time-out %q is too long", s)
 	}
 	d, ok := map[rune]time.Duration{'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': 1}[unit]
 	if !ok {

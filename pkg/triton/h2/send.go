@@ -107,9 +107,8 @@ func (c *conn) takeOut() []byte {
 
 // putBack gives the right to write back without having used it.
 func (c *conn) putBack() {
-	rest := c.out
-	c.out = append(c.beingSent, rest...)
-	c.spare = rest[:0]
+	c.beingSent = append(c.beingSent, c.out...)
+	c.out, c.spare = c.beingSent, c.out[:0]
 	c.writing, c.beingSent = false, nil
 }
 
