@@ -27,7 +27,10 @@ func TestCompleteRelease(t *testing.T) {
 	if *distFlag == "" {
 		t.Skip("only with -dist, after make release-snapshot")
 	}
-	dist := filepath.Join("..", "..", *distFlag)
+	dist, err := filepath.Abs(filepath.Join("..", "..", *distFlag))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if n := len(archives(t, dist)); n != 6 {
 		t.Errorf("%d archives, want 6", n)
 	}
