@@ -34,10 +34,10 @@ func TestObserveBadInput(t *testing.T) {
 	nobody := []string{"KUBECONFIG=" + limitedUser(t, "observe-nobody")}
 	reader := []string{"KUBECONFIG=" + limitedUser(t, "observe-half", readEverything(), rule("configmaps", "create", "patch", "delete"))}
 	noSecrets := []string{"KUBECONFIG=" + limitedUser(t, "observe-nosecrets", rule("pods", "list"), rule("services", "list"), rule("nodes", "list"), rule("namespaces", "get", "list"),
-		rbacv1.PolicyRule{APIGroups: []string{"apps", "resource.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}},
+		rbacv1.PolicyRule{APIGroups: []string{"apps", "resource.k8s.io", "node.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}},
 		rbacv1.PolicyRule{APIGroups: []string{"monitoring.coreos.com"}, Resources: []string{"*"}, Verbs: []string{"list"}})}
 	noPrometheuses := []string{"KUBECONFIG=" + limitedUser(t, "observe-noprometheuses", rule("pods", "list"), rule("services", "list"), rule("nodes", "list"), rule("namespaces", "get", "list"), rule("secrets", "get", "list"),
-		rbacv1.PolicyRule{APIGroups: []string{"apps", "resource.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}})}
+		rbacv1.PolicyRule{APIGroups: []string{"apps", "resource.k8s.io", "node.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}})}
 	packages := filepath.Join(dir, "packages")
 	if err := os.Mkdir(packages, 0o755); err != nil {
 		t.Fatal(err)
