@@ -31,7 +31,7 @@ func FuzzPrometheusAnswers(f *testing.F) {
 					body = over
 				}
 			}
-			return &http.Response{StatusCode: 200, Status: "200 OK", ProtoMajor: 1, ProtoMinor: 1,
+			return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", ProtoMajor: 1, ProtoMinor: 1,
 				Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: req}, nil
 		}))
 		if err != nil {

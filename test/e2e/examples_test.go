@@ -82,7 +82,7 @@ func (e *exampleRun) command(ctx context.Context, line string) *exec.Cmd {
 }
 
 // must runs a line that has to succeed.
-func (e *exampleRun) must(t *testing.T, ctx context.Context, line string) outcome {
+func (e *exampleRun) must(ctx context.Context, t *testing.T, line string) outcome {
 	t.Helper()
 	o := finish(t, e.command(ctx, line))
 	if o.code != 0 || strings.Contains(o.stderr, "error") {
@@ -130,16 +130,16 @@ func TestExamples(t *testing.T) {
 						line += " --yes"
 					}
 					explicitControl(t, e.command)
-					e.must(t, ctx, line)
+					e.must(ctx, t, line)
 					// A Triton without one of its models is not ready.
-					e.must(t, ctx, "kubectl triton models load resnet50 && kubectl -n triton wait --for condition=Ready pod -l app=triton-infer --timeout 30s")
+					e.must(ctx, t, "kubectl triton models load resnet50 && kubectl -n triton wait --for condition=Ready pod -l app=triton-infer --timeout 30s")
 				case "completion", "completion kubectl":
 					if err := os.MkdirAll(filepath.Join(e.dir, ".local", "bin"), 0o755); err != nil {
 						t.Fatal(err)
 					}
-					e.must(t, ctx, line)
+					e.must(ctx, t, line)
 				case "check", "dashboards", "dashboards list", "nodes", "nodes label", "models", "models list", "version":
-					e.must(t, ctx, line)
+					e.must(ctx, t, line)
 				default:
 					t.Fatalf("how are the examples of %q to be run?", words)
 				}
@@ -178,7 +178,7 @@ func TestStackExamples(t *testing.T) {
 					strings.Contains(line, "observe up") && !strings.Contains(line, "--chart-dir"):
 					line += " --chart-repo " + e.charts
 				}
-				e.must(t, ctx, line)
+				e.must(ctx, t, line)
 			})
 		}
 	}
@@ -188,7 +188,7 @@ func TestStackExamples(t *testing.T) {
 		}
 	}
 	// The namespace is the sandbox's own.
-	if left := e.must(t, t.Context(), "kubectl get crds -o name && kubectl -n monitoring get deployments,statefulsets,daemonsets,pods -o name").stdout; left != "" {
+	if left := e.must(t.Context(), t, "kubectl get crds -o name && kubectl -n monitoring get deployments,statefulsets,daemonsets,pods -o name").stdout; left != "" {
 		t.Errorf("the examples of 'observe down' left %s", left)
 	}
 }
