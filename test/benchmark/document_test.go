@@ -22,7 +22,8 @@ measured against the named peer in the same run, are what is compared.
 `
 )
 
-// writeSection replaces one section of the document, or adds it at the end.
+// writeSection replaces one section of the document, or adds it at the end. What
+// stands before the first section, such as on which machine it was, stays.
 func writeSection(t *testing.T, heading, body string) {
 	t.Helper()
 	t.Logf("%s\n\n%s", heading, body)
@@ -30,7 +31,7 @@ func writeSection(t *testing.T, heading, body string) {
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(old), "\n## ")
+	before, rest, _ := strings.Cut(string(old), "\n## ")
 	var sections []string
 	replaced := false
 	for section := range strings.SplitSeq(rest, "\n## ") {
@@ -46,7 +47,7 @@ func writeSection(t *testing.T, heading, body string) {
 	if !replaced {
 		sections = append(sections, heading+"\n"+body)
 	}
-	text := preface + "\n## " + strings.Join(sections, "\n## ")
+	text := cmp.Or(before, preface) + "\n## " + strings.Join(sections, "\n## ")
 	if err := os.WriteFile(tableFile(), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
