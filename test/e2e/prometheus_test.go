@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -12,11 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/prometheus/client_golang/api"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
-
-	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 )
 
 type sample struct {
@@ -26,18 +22,7 @@ type sample struct {
 
 func prometheusAPI(t *testing.T) promv1.API {
 	t.Helper()
-	d, err := portforward.New(portforward.Config{REST: restConfig, Client: client})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	tr := &http.Transport{DialContext: d.Service("monitoring", "prom-operator-kube-prometh-prometheus", "9090").DialContext}
-	t.Cleanup(tr.CloseIdleConnections)
-	c, err := api.NewClient(api.Config{Address: "http://prometheus", RoundTripper: tr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return promv1.NewAPI(c)
+	return bed.Prometheus(t, "monitoring", "prom-operator-kube-prometh-prometheus")
 }
 
 func promVector(t *testing.T, query string) model.Vector {

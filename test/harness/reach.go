@@ -39,14 +39,28 @@ func (s *Sandbox) DialService(t testing.TB, namespace, service, port string) *ht
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
 }
 
-// Prometheus is the API of the Prometheus behind a Service.
+// Prometheus is the API of the Prometheus behind a Service. A test that asks
+// again gets the same one: Prometheus accepts 512 connections and then none,
+// its readiness probe's included, so that a loop must not leave one per turn.
 func (s *Sandbox) Prometheus(t testing.TB, namespace, service string) promv1.API {
 	t.Helper()
+	key := prometheusOf{t, namespace, service}
+	if known, ok := s.prometheus.Load(key); ok {
+		return known.(promv1.API)
+	}
 	c, err := api.NewClient(api.Config{Address: "http://prometheus", RoundTripper: s.DialService(t, namespace, service, "9090").Transport})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return promv1.NewAPI(c)
+	v := promv1.NewAPI(c)
+	s.prometheus.Store(key, v)
+	t.Cleanup(func() { s.prometheus.Delete(key) })
+	return v
+}
+
+type prometheusOf struct {
+	test               testing.TB
+	namespace, service string
 }
 
 // Fetch asks for a URL that has to answer well.

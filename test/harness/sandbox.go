@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -25,7 +26,8 @@ type Sandbox struct {
 	Client     kubernetes.Interface
 	Dynamic    dynamic.Interface
 
-	home string // of the programs that run against it, so that caches are its own
+	home       string   // of the programs that run against it, so that caches are its own
+	prometheus sync.Map // promv1.API by prometheusOf
 }
 
 // Start brings up an instance with the flags of "sandbox up". Its name begins
