@@ -43,13 +43,16 @@ func TestAccuracy(t *testing.T) {
 `+placed+` Medians of `+strconv.Itoa(rounds)+` interleaved rounds.
 
 ### A server that stalls
-The server stops for `+stallFor.String()+` every `+stallEvery.String()+`. A request that is due in a stall waits for the rest of
-it, so the response times above p90 are spread evenly over 0 to `+stallFor.String()+`: that is the truth
-that users meet, added to the time of a server that never stalls (the median of this
-engine at the same rate). In brackets, what a client reports too much or too little.
-p90 is where the stalls begin, and too steep to compare: after a stall the backlog
-takes some milliseconds. Each client has `+strconv.Itoa(stallInFlight)+` connections, so at 5,000/s most of a stall's
-1,000 requests start late: who counts from the send calls them fast.
+The server stops for `+stallFor.String()+` every `+stallEvery.String()+`, then answers what has come in the order in which
+it came. A request that is due in a stall waits for the rest of it and for the backlog before
+it, so the truth that users meet is known: with L the stall, P its period and s the server's
+own time for a request, a share L/(1-rate·s)/P of all requests waits, from L evenly down to 0,
+and the slowest 1-q of them at least L-(1-q)·P·(1-rate·s), added to the time of a server that
+never stalls (the median of this engine at the same rate). s is the server's processor time
+per request in a closed loop of `+strconv.Itoa(stallInFlight)+`, from the operating system's accounting. In brackets,
+what a client reports too much or too little. p90 is where the waiting begins, and too steep
+to compare. Each client has `+strconv.Itoa(stallInFlight)+` connections, so at 5,000/s most of a stall's 1,000 requests
+start late: who counts from the send calls them fast.
 
 `+stallTable(t, steady, stalling, client)+`
 ### Keeping the schedule
@@ -59,10 +62,19 @@ the time from when a request was due to its send.
 `+pacingTable(t, steady, client))
 }
 
-// truth is the response time that a share q of all requests does not exceed.
-func truth(q float64, unstalled time.Duration) time.Duration {
-	stalled := float64(stallFor) / float64(stallEvery)
-	return unstalled + max(0, time.Duration((q-(1-stalled))/stalled*float64(stallFor)))
+// truth is what is known of a server that stalls.
+type truth struct {
+	unstalled time.Duration // response time without stalls
+	work      time.Duration // the server's own time for a request
+	rate      float64       // requests per second
+}
+
+// at is the response time that a share q of all requests does not exceed: of
+// requests that come evenly to a server that stops and then catches up, first
+// come, first served.
+func (t truth) at(q float64) time.Duration {
+	spare := 1 - t.rate*t.work.Seconds() // of the server's time
+	return t.unstalled + max(0, stallFor-time.Duration((1-q)*spare*float64(stallEvery)))
 }
 
 func quantilesShown() []float64 { return []float64{0.5, 0.9, 0.99, 0.999, 1} }
@@ -71,33 +83,43 @@ func stallTable(t *testing.T, steady, stalling target, core int) string {
 	rounds, stalled, paced := accuracyRounds()
 	rows := []string{"| offered/s | | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms | within 2 % or 0.2 ms | CPU µs/request |", "|---|---|---|---|---|---|---|---|---|"}
 	p := writePayload(t, stalling.http)
-	generators := slices.Concat(httpGenerators(p), grpcGenerators(p)[1:])
-	for i := len(generators) - 2; i < len(generators); i++ {
-		generators[i].name += ", gRPC"
-	}
-	generators = slices.DeleteFunc(generators, func(g generator) bool {
-		offersNone := strings.HasPrefix(g.name, "h2load") || g.name == "wrk"
-		return offersNone || !installed(g.args(attack{target: stalling, inFlight: 1})[0])
-	})
-	for _, rate := range []int{500, 5000} {
-		a := attack{target: steady, inFlight: stallInFlight, rate: rate, duration: paced, core: core}
+	for _, protocol := range []struct {
+		name       string
+		generators []generator
+	}{{"HTTP", httpGenerators(p)}, {"gRPC", grpcGenerators(p)}} {
+		generators := slices.DeleteFunc(protocol.generators, func(g generator) bool {
+			offersNone := strings.HasPrefix(g.name, "h2load") || g.name == "wrk"
+			return offersNone || !installed(g.args(attack{target: stalling, inFlight: 1})[0])
+		})
 		own := generators[slices.IndexFunc(generators, func(g generator) bool { return g.name == "this engine" })]
-		unstalled := reported(interleaved(t, []generator{own}, a, rounds)[0])[0]
-		row := fmt.Sprintf("| %d | the truth |", rate)
-		for _, q := range quantilesShown() {
-			row += fmt.Sprintf(" %.2f |", milli(truth(q, unstalled)))
-		}
-		rows = append(rows, row+" | |")
-		a.target, a.duration = stalling, stalled
-		results := interleaved(t, generators, a, rounds)
-		for i, g := range generators {
-			rows = append(rows, stallRow(rate, g.name, unstalled, reported(results[i]))+fmt.Sprintf(" %.1f |", medianOf(results[i], func(o outcome) float64 { return o.cpuUS })))
-			if g.name == "this engine" {
-				rows = append(rows, stallRow(rate, "its service time alone, from the send", unstalled, reportedService(results[i]))+" |")
+		work := serverTime(t, own, attack{target: steady, inFlight: stallInFlight, duration: paced, core: core})
+		for _, rate := range []int{500, 5000} {
+			a := attack{target: steady, inFlight: stallInFlight, rate: rate, duration: paced, core: core}
+			known := truth{unstalled: reported(interleaved(t, []generator{own}, a, rounds)[0])[0], work: work, rate: float64(rate)}
+			row := fmt.Sprintf("| %d | **%s: the truth**, s = %.1f µs |", rate, protocol.name, float64(work)/float64(time.Microsecond))
+			for _, q := range quantilesShown() {
+				row += fmt.Sprintf(" %.2f |", milli(known.at(q)))
+			}
+			rows = append(rows, row+" | |")
+			a.target, a.duration = stalling, stalled
+			results := interleaved(t, generators, a, rounds)
+			for i, g := range generators {
+				rows = append(rows, stallRow(g.name, known, reported(results[i]))+fmt.Sprintf(" %.1f |", medianOf(results[i], func(o outcome) float64 { return o.cpuUS })))
+				if g.name == "this engine" {
+					rows = append(rows, stallRow("its service time alone, from the send", known, reportedService(results[i]))+" |")
+				}
 			}
 		}
 	}
 	return strings.Join(rows, "\n") + "\n"
+}
+
+// serverTime is the processor time that the server takes for a request.
+func serverTime(t *testing.T, g generator, a attack) time.Duration {
+	t.Helper()
+	before := processorTime(t, a.target.pid)
+	answered := g.run(t, a).requests
+	return (processorTime(t, a.target.pid) - before) / time.Duration(answered)
 }
 
 // reported are the medians of what the rounds reported, by quantilesShown.
@@ -124,15 +146,15 @@ func reportedService(rounds []outcome) []time.Duration {
 }
 
 // stallRow compares; a time of 0 is one that the client doesn't tell.
-func stallRow(rate int, name string, unstalled time.Duration, got []time.Duration) string {
-	row := fmt.Sprintf("| %d | %s |", rate, name)
+func stallRow(name string, known truth, got []time.Duration) string {
+	row := fmt.Sprintf("| %.0f | %s |", known.rate, name)
 	within := "yes"
 	for i, q := range quantilesShown() {
 		if got[i] == 0 {
 			row += " – |"
 			continue
 		}
-		want := truth(q, unstalled)
+		want := known.at(q)
 		off := got[i] - want
 		shown := fmt.Sprintf("%+.2f ms", milli(off))
 		if want >= 10*time.Millisecond {

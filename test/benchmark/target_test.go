@@ -4,13 +4,20 @@ package benchmark
 
 import (
 	"bufio"
+	"fmt"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // target is where the bare server of ./target listens.
-type target struct{ http, grpc string }
+type target struct {
+	http, grpc string
+	pid        int
+}
 
 func startTarget(t *testing.T, args ...string) target {
 	t.Helper()
@@ -41,7 +48,7 @@ func startTargetOn(t *testing.T, core int, args ...string) target {
 		_ = stdin.Close()
 		_ = cmd.Wait()
 	})
-	var found target
+	found := target{pid: cmd.Process.Pid}
 	lines := bufio.NewScanner(out)
 	for found.grpc == "" && lines.Scan() {
 		name, address, _ := strings.Cut(lines.Text(), " ")
@@ -56,4 +63,25 @@ func startTargetOn(t *testing.T, core int, args ...string) target {
 		t.Fatal("the target did not say where it listens")
 	}
 	return found
+}
+
+// processorTime is what a process has taken in user and system mode so far.
+func processorTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// proc(5): the name stands in brackets and may hold anything; utime and
+	// stime are the 12th and 13th field after it, in hundredths of a second.
+	_, after, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
+	var ticks int64
+	for _, field := range strings.Fields(after)[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }

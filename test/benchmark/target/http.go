@@ -89,6 +89,7 @@ func serveConnection(conn net.Conn, known map[string][]byte, s *stall) {
 			return
 		}
 		buf = append(buf[:0], buf[whole:]...)
+		s.takeTurns()
 	}
 }
 

@@ -28,7 +28,7 @@ func main() {
 	flag.Parse()
 	// One core: the other ones are the client's.
 	runtime.GOMAXPROCS(1)
-	if err := run(&stall{begin: time.Now(), every: *every, length: *length}); err != nil {
+	if err := run(newStall(*every, *length)); err != nil {
 		fmt.Fprintln(os.Stderr, "target:", err)
 		os.Exit(1)
 	}
@@ -62,23 +62,5 @@ func run(s *stall) error {
 		return http.Close()
 	case err := <-ended:
 		return err
-	}
-}
-
-// stall stops the server for the last part of each period, as a garbage
-// collection or a noisy neighbour would.
-type stall struct {
-	begin         time.Time
-	every, length time.Duration
-}
-
-// wait returns at once outside of a stall, else at its end.
-func (s *stall) wait() {
-	if s.every == 0 {
-		return
-	}
-	into := time.Since(s.begin) % s.every
-	if into >= s.every-s.length {
-		time.Sleep(s.every - into)
 	}
 }
