@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,13 +130,21 @@ func TestGRPCTimeoutCancelAndLostConnection(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("faults", func(t *testing.T) {
 		arrived := make(chan struct{}, 1)
+		var asked atomic.Int64
 		hang := &faultyGRPC{infer: func(ctx context.Context, _ *inferencepb.ModelInferRequest) (*inferencepb.ModelInferResponse, error) {
+			if asked.Add(1) == 1 {
+				return nil, status.Error(codes.Unavailable, "not yet")
+			}
 			arrived <- struct{}{}
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}
 		hanging := serveFaulty(t, hang)
 		cc := connect(t, hanging)
+		// With the connection made, the next request arrives, however soon it is given up.
+		if _, err := grpcSenderFor(t, cc, smallModel(), GRPCOptions{}).Send(t.Context(), 0); err == nil {
+			t.Error("the refused request has no error")
+		}
 		if _, err := grpcSenderFor(t, cc, smallModel(), GRPCOptions{Timeout: 50 * time.Millisecond}).Send(t.Context(), 0); classOf(err) != ClassTimeout {
 			t.Errorf("timeout: %v", err)
 		}
