@@ -185,8 +185,10 @@ func errorMessage(status int, body []byte) string {
 	var failed struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(body, &failed) == nil && failed.Error != "" {
-		return shorten(failed.Error)
+	if json.Unmarshal(body, &failed) == nil {
+		if text := shorten(failed.Error); text != "" {
+			return text
+		}
 	}
 	if text := shorten(string(body)); text != "" {
 		return text
