@@ -65,7 +65,7 @@ PEERS       := github.com/rakyll/hey@v0.1.5 github.com/tsenart/vegeta/v12@v12.13
 OPERATOR    := github.com/prometheus-operator/prometheus-operator
 HELM_FLAGS  := $(KUBE_FLAGS) -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37
 
-.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers docs release-tools release-snapshot release platforms vulnerabilities fuzz generate clean env
+.PHONY: build sandbox kubectl helm charts promtool rules-test demo test unit e2e race vet lint benchmark benchmark-engine benchmark.test peers docs release-tools goreleaser release-snapshot release platforms vulnerabilities fuzz generate clean env
 
 ## env: the build's variables for a shell: eval "$$(make -s env)"
 env:
@@ -176,14 +176,26 @@ release-tools:
 	@mkdir -p $(TOOLS)
 	@set -e; for tool in $(RELEASE_TOOLS); do $(TOOL_FLAGS) $(GO) install -ldflags "$(LDFLAGS)" $$tool; done
 
+# GoReleaser asks git for a remote and, where there is none, takes a snapshot to be
+# of no commit at all.
+GORELEASER   = PATH=$(abspath $(TOOLS)):$$PATH CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB \
+	$(shell git ls-remote --get-url >/dev/null 2>&1 || echo GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url \
+		GIT_CONFIG_VALUE_0=https://github.com/kubectl-triton/kubectl-triton.git) goreleaser
+# Where there is no tag it doesn't look whether all changes are committed.
+SNAPSHOT_TAG = $(shell git describe --tags >/dev/null 2>&1 || echo GORELEASER_CURRENT_TAG=v0.0.0)
+
+## goreleaser: GoReleaser with the settings of a release and the arguments in ARGS
+goreleaser:
+	$(GORELEASER) $(ARGS)
+
 ## release-snapshot: all archives of a release into dist/, without publishing, and checked
 release-snapshot: kubectl release-tools
-	PATH=$(abspath $(TOOLS)):$$PATH CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB goreleaser release --snapshot --clean
+	$(SNAPSHOT_TAG) $(GORELEASER) release --snapshot --clean
 	$(GO) test -tags e2e -count=1 -run TestCompleteRelease ./test/release -dist dist
 
 ## release: the same of a tag, published; needs GITHUB_TOKEN
 release: release-tools
-	PATH=$(abspath $(TOOLS)):$$PATH CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB goreleaser release --clean
+	$(GORELEASER) release --clean
 
 ## benchmark: measure against named peers, write docs/benchmarks.md
 benchmark: build sandbox kubectl helm charts peers benchmark.test

@@ -24,8 +24,9 @@ type Chart struct {
 	Repository string // http(s) address of the chart repository; "" for none
 	OCI        string // oci:// address of the chart, without a tag; "" for none
 	Why        string // why this version
-	// Digest is the SHA-256, in hex, of the package in its own repository; "" where
-	// only that repository's index says it. A mirror's is not held to it.
+	// Digest is the SHA-256, in hex, of the package in its own repository and its own
+	// registry; "" where only their index and manifest say it. A mirror's is not held
+	// to it.
 	Digest string
 }
 
@@ -43,6 +44,7 @@ func PrometheusStackChart() Chart {
 		Repository: "https://prometheus-community.github.io/helm-charts",
 		OCI:        "oci://ghcr.io/prometheus-community/charts/kube-prometheus-stack",
 		Why:        "the values and the dashboards are written for its prometheus-operator 0.93 and Grafana 13; a newer major version may rename either's values",
+		Digest:     "3bff576f57c88f9fcac3286cc6e0d22ddaf7d7e1829c14a09257359f02ca64c9",
 	}
 }
 
@@ -86,7 +88,7 @@ func (e *CorruptPackageError) Error() string {
 		return fmt.Sprintf("the package of chart %s from %s is corrupt: %s%s. Fetch it again with 'kubectl triton observe pull', or ask whoever keeps that place", e.Chart, e.Origin, e.Err, digest)
 	}
 	if e.Pinned {
-		return fmt.Sprintf("the package of chart %s from %s is not the one that this plugin was tested with: its SHA-256 is %s, and it should be %s; nothing was installed from it. Somebody has replaced it: ask whoever keeps that place, and if you trust it give the directory that it lies in with --chart-dir", e.Chart, e.Origin, e.Actual, e.Expected)
+		return fmt.Sprintf("the package of chart %s from %s is not the one that this plugin was tested with: its SHA-256 is %s, and it should be %s; nothing was installed from it. Somebody has replaced it, there or on the way: ask whoever keeps that place or a proxy in between, and if you trust it fetch it with 'helm pull' and give its directory with --chart-dir", e.Chart, e.Origin, e.Actual, e.Expected)
 	}
 	return fmt.Sprintf("the package of chart %s from %s is not the one that was published there: its SHA-256 is %s, the index says %s; nothing was installed from it. Try again, and if it stays so ask whoever keeps that repository or a proxy in between", e.Chart, e.Origin, e.Actual, e.Expected)
 }

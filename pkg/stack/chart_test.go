@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -15,6 +17,9 @@ func TestPinnedCharts(t *testing.T) {
 	for _, c := range []Chart{PrometheusStackChart(), DCGMExporterChart()} {
 		if c.Why == "" || c.Repository == "" || c.Release == "" {
 			t.Errorf("%s lacks a reason, a repository or a release: %+v", c, c)
+		}
+		if sum, err := hex.DecodeString(c.Digest); err != nil || len(sum) != sha256.Size || c.Digest != strings.ToLower(c.Digest) {
+			t.Errorf("%s is not held to a digest: %q", c, c.Digest)
 		}
 	}
 	if got := PrometheusStackChart().String(); got != "kube-prometheus-stack 88.5.3" {

@@ -49,3 +49,32 @@ func TestPinned(t *testing.T) {
 		t.Errorf("a directory's: %v", err)
 	}
 }
+
+// TestPinnedInRegistry: what stands in for a repository that can't be reached is
+// held to the same digest, and what a repository has replaced is not quietly taken
+// from elsewhere.
+func TestPinnedInRegistry(t *testing.T) {
+	registry, c := newRegistry(t)
+	c.Digest = digestOf(testPackage(t))
+	c.Repository = "http://127.0.0.1:1"
+	if p, err := (Source{}).Load(t.Context(), c); err != nil || p.Origin != c.OCI {
+		t.Errorf("the right one: %+v, %v", p, err)
+	}
+	c.Digest = strings.Repeat("0", 64)
+	var corrupt *CorruptPackageError
+	if _, err := (Source{}).Load(t.Context(), c); !errors.As(err, &corrupt) || !corrupt.Pinned || corrupt.Origin != c.OCI {
+		t.Errorf("another: %v", err)
+	}
+	if _, err := (Source{Mirror: strings.TrimSuffix(c.OCI, "/beacon")}).Load(t.Context(), c); err != nil {
+		t.Errorf("a mirror's: %v", err)
+	}
+	_, published := newRepository(t)
+	c.Repository = published.Repository
+	asked := registry.requests.Load()
+	if _, err := (Source{}).Load(t.Context(), c); !errors.As(err, &corrupt) || corrupt.Origin != c.Repository {
+		t.Errorf("another in the repository: %v", err)
+	}
+	if n := registry.requests.Load() - asked; n != 0 {
+		t.Errorf("the registry was asked %d times after the repository's package was refused", n)
+	}
+}

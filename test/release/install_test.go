@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // krew installs the plugin with kubectl and the real Krew into a home directory
@@ -71,8 +72,9 @@ func checkInstall(t *testing.T, dist, tag string) {
 		if err := json.Unmarshal([]byte(kubectl("triton", "version", "--client", "-o", "json")), &said); err != nil {
 			t.Fatal(err)
 		}
-		if v := said.Plugin; v.Version != tag || len(v.Commit) != 40 || v.Date == "" || v.Platform != p.String() {
-			t.Errorf("kubectl triton version: %+v", v)
+		made := commitOf(t, dist)
+		if v := said.Plugin; v.Version != tag || v.Commit != made.hash || v.Date != made.date.Format(time.RFC3339) || v.Platform != p.String() {
+			t.Errorf("kubectl triton version: %+v, want %s of %+v", v, tag, made)
 		}
 		if help := kubectl("triton", "--help"); !strings.Contains(help, "kubectl triton [command]") && !strings.Contains(help, "kubectl triton bench") {
 			t.Errorf("kubectl triton --help:\n%s", help)

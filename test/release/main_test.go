@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,8 +69,8 @@ func must(t testing.TB, cmd *exec.Cmd) string {
 }
 
 // source copies what git tracks or would track of the working tree into dir and
-// makes it a repository with one commit and one tag. The commit's date is fixed:
-// the same files are the same commit.
+// makes it a repository with one commit, one tag and no remote. The commit's date
+// is fixed: the same files are the same commit.
 func source(t testing.TB, dir string) {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -106,7 +107,6 @@ func source(t testing.TB, dir string) {
 	for _, args := range [][]string{
 		{"init", "--quiet", "--initial-branch", "main"}, {"add", "--all"},
 		{"commit", "--quiet", "--no-verify", "--message", "release"}, {"tag", tag},
-		{"remote", "add", "origin", "https://github.com/kubectl-triton/kubectl-triton.git"}, // never reached
 	} {
 		must(t, command(t.Context(), dir, "git", env, args...))
 	}
@@ -145,15 +145,39 @@ func readMap(t testing.TB, path string) map[string]any {
 	return m
 }
 
-// build makes the release of linux/amd64 in a copy of the working tree and
-// returns the folder with the results.
-func build(t testing.TB, env ...string) (dist string) {
+// build makes the release of linux/amd64 in a copy of the working tree, with a
+// remote of that name if there is one, and returns the folder with the results.
+func build(t testing.TB, remote string, env ...string) (dist string) {
 	t.Helper()
 	_, tools := programs(t)
 	dir := t.TempDir()
 	source(t, dir)
-	env = append(env, "PATH="+tools+":"+os.Getenv("PATH"))
-	must(t, command(t.Context(), dir, filepath.Join(tools, "goreleaser"), env,
-		"release", "--skip", "publish,announce", "--config", reduce(t, dir)))
+	if remote != "" {
+		must(t, command(t.Context(), dir, "git", nil, "remote", "add", remote, "https://example.org/never-reached.git"))
+	}
+	must(t, command(t.Context(), dir, "make", env, "goreleaser", "TOOLS="+tools,
+		"ARGS=release --skip publish,announce --config "+reduce(t, dir)))
 	return filepath.Join(dir, "dist")
+}
+
+// commit says of which commit a release has to be that lies in its repository.
+type commit struct {
+	hash string // with -dirty if not all is committed
+	date time.Time
+}
+
+func commitOf(t testing.TB, dist string) commit {
+	t.Helper()
+	git := func(args ...string) string {
+		return strings.TrimSpace(must(t, command(t.Context(), filepath.Dir(dist), "git", nil, args...)))
+	}
+	seconds, err := strconv.ParseInt(git("log", "-1", "--format=%ct"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := commit{hash: git("rev-parse", "HEAD"), date: time.Unix(seconds, 0).UTC()}
+	if git("status", "--porcelain") != "" {
+		c.hash += "-dirty"
+	}
+	return c
 }

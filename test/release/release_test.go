@@ -5,6 +5,7 @@ package release
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +16,7 @@ func TestRelease(t *testing.T) {
 	if *distFlag != "" {
 		t.Skip("-dist names a release that is complete")
 	}
-	dist := build(t)
+	dist := build(t, "")
 	t.Run("archives", func(t *testing.T) { checkArchives(t, dist) })
 	t.Run("manifests", func(t *testing.T) { checkManifests(t, dist, tag) })
 	t.Run("install", func(t *testing.T) { checkInstall(t, dist, tag) })
@@ -35,16 +36,20 @@ func TestCompleteRelease(t *testing.T) {
 		t.Errorf("%d archives, want 6", n)
 	}
 	m := parse(t, mustRead(t, filepath.Join(dist, "krew", "triton.yaml")))
+	short := strings.TrimSpace(must(t, command(t.Context(), "", "git", nil, "rev-parse", "--short", "HEAD")))
+	if !strings.HasSuffix(m.Spec.Version, "-snapshot."+short) {
+		t.Errorf("the release is %s, not of the commit %s; make it again with 'make release-snapshot'", m.Spec.Version, short)
+	}
 	t.Run("archives", func(t *testing.T) { checkArchives(t, dist) })
 	t.Run("manifests", func(t *testing.T) { checkManifests(t, dist, m.Spec.Version) })
 	t.Run("install", func(t *testing.T) { checkInstall(t, dist, m.Spec.Version) })
 }
 
 // checkReproducible makes the release again elsewhere, in another time zone, by
-// another home and another umask: every file has the same bytes. Both share the
+// another user and with a remote: every file has the same bytes. Both share the
 // compiler's cache; that a package compiles to the same is Go's promise.
 func checkReproducible(t *testing.T, dist string) {
-	again := build(t, "TZ=Asia/Kolkata", "LC_ALL=C", "USER=somebody")
+	again := build(t, "upstream", "TZ=Asia/Kolkata", "LC_ALL=C", "USER=somebody")
 	for _, path := range append(archives(t, dist), filepath.Join(dist, "checksums.txt"), filepath.Join(dist, "krew", "triton.yaml")) {
 		name, err := filepath.Rel(dist, path)
 		if err != nil {
