@@ -206,6 +206,7 @@ func TestHTTPAnswersAreReadByTheRules(t *testing.T) {
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "", 0, false, "both 1 and 2"},
 		{"one length twice", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab", "ab", 200, false, ""},
 		{"interim", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", "a", 200, false, ""},
+		{"interims that are equal", strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 3) + "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", "a", 200, false, ""},
 		{"no content", "HTTP/1.1 204 No\r\n\r\n", "", 204, false, ""},
 		{"no reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "", 200, false, ""},
 		{"nothing", "", "", 0, false, "EOF"},
@@ -250,6 +251,7 @@ func FuzzRecognisedHead(f *testing.F) {
 		f.Add(capture(f, name), capture(f, "infer_bin_in_bin_out"))
 	}
 	f.Add([]byte("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"), []byte("HTTP/1.1 204 No\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"), []byte(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 2)))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"), []byte("HTTP/1.1 200 OK\nContent-Length: 0\n\n"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		stream := slices.Concat(a, a, b, a)
