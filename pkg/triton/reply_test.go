@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -241,6 +244,43 @@ func TestHTTPAnswersAreReadByTheRules(t *testing.T) {
 				t.Errorf("status %d, body %q, close %t, error %v", r.status, r.body, r.close, err)
 			}
 		})
+	}
+}
+
+// TestABadAnswerMakesNoneGood: what is remembered of a good answer must not
+// outlive a bad one, nor refer to memory that a later answer is read into.
+func TestABadAnswerMakesNoneGood(t *testing.T) {
+	checker := &replyChecker{spec: &RequestSpec{model: "m", outputs: map[string]Datatype{"OUTPUT0": FP32}}}
+	for i, answer := range []struct {
+		body string
+		good bool
+	}{{goodAnswer, true}, {"<html>", false}, {"", false}, {"", false}, {goodAnswer, true}, {"", false}} {
+		if err := checker.check([]byte(answer.body), -1); (err == nil) != answer.good {
+			t.Errorf("answer %d, %q: %v", i, answer.body, err)
+		}
+	}
+}
+
+func TestKnownAnswersAreComparedByTheirOwnData(t *testing.T) {
+	m := smallModel()
+	file := writeData(t, `{"data":[{"INPUT0":[1,2,3,4]}],"validation_data":[{"OUTPUT0":[1]}]}`)
+	spec := build(t, m, RequestOptions{Data: DataFile, File: file, Validate: true})
+	requests := 0
+	dial := dialTo(rawServer(t, func(conn net.Conn, br *bufio.Reader) {
+		for readRequest(br) {
+			requests++
+			_, _ = io.WriteString(conn, withLength("200 OK", fmt.Sprintf("X: %0*d\r\n", 20*requests, 7), goodAnswer))
+		}
+	}))
+	s, err := NewHTTPSender(dial, spec, HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for seq := range uint64(4) {
+		if _, err := s.Send(t.Context(), seq); err != nil {
+			t.Errorf("request %d: %v", seq, err)
+		}
 	}
 }
 
