@@ -100,6 +100,20 @@ func (c closing) Close() error { c.open.Add(-1); return nil }
 
 // TestStuckRequestsAreGivenUp: the first requests never return; the run goes on
 // without them and ends on time.
+// TestAnAnswerInTimeIsNoTimeout: the supervisor may see the deadline pass between
+// the answer and its record.
+func TestAnAnswerInTimeIsNoTimeout(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	for took, completed := range map[time.Duration]uint64{timeout - 1: 1, timeout: 1, timeout + 1: 0} {
+		rec := newRecorder(false, 0)
+		w := &worker{run: &run{load: Load{Timeout: timeout}}, recorder: rec}
+		w.record(timing{end: int64(took)}, stateTimedOut, 1, nil, nil)
+		if c := rec.current; c.completed != completed || c.failed != 1-completed {
+			t.Errorf("an answer after %s of %s: %d completed, %d failed", took, timeout, c.completed, c.failed)
+		}
+	}
+}
+
 func TestStuckRequestsAreGivenUp(t *testing.T) {
 	for _, l := range []Load{{Concurrency: 3}, {RatePerSecond: 100, MaxInFlight: 3}} {
 		synctest.Test(t, func(t *testing.T) {

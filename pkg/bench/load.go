@@ -99,6 +99,8 @@ func (l Load) Validate() error {
 		return fmt.Errorf("%d intervals are given for arrival %q; they belong to %q", len(l.Intervals), l.Arrival, Intervals)
 	case slices.ContainsFunc(l.Intervals, func(d time.Duration) bool { return d < 0 || d > maxDuration }):
 		return fmt.Errorf("an interval is outside of 0 to %s", maxDuration)
+	case len(l.Intervals) > 0 && IntervalRate(l.Intervals) == 0:
+		return errors.New("the intervals take no time, so that all requests would be due at once; make one of them longer than 0")
 	case l.Open() && l.RatePerSecond > 1e9:
 		return fmt.Errorf("the rate is %v requests per second; due times are whole nanoseconds, so at most 1e9", l.RatePerSecond)
 	case l.Open() && l.Requests > 0 && l.Duration == 0 && float64(l.Requests)/l.RatePerSecond > maxDuration.Seconds():

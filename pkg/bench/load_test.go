@@ -30,6 +30,7 @@ func TestValidate(t *testing.T) {
 		{"pacing", Load{RatePerSecond: 1, Requests: 1, Pacing: "lazy"}, `pacing is "lazy"`},
 		{"arrival", Load{RatePerSecond: 1, Requests: 1, Arrival: "uniform"}, `arrival is "uniform"`},
 		{"intervals", Load{RatePerSecond: 1, Requests: 1, Arrival: Intervals, Intervals: []time.Duration{0, time.Second}}, ""},
+		{"intervals of nothing", Load{RatePerSecond: 1, Duration: 1, Arrival: Intervals, Intervals: []time.Duration{0, 0}}, "take no time"},
 		{"no intervals", Load{RatePerSecond: 1, Requests: 1, Arrival: Intervals}, "0 intervals"},
 		{"stray intervals", Load{RatePerSecond: 1, Requests: 1, Intervals: []time.Duration{1}}, "1 intervals"},
 		{"negative interval", Load{RatePerSecond: 1, Requests: 1, Arrival: Intervals, Intervals: []time.Duration{-1}}, "outside"},

@@ -52,7 +52,7 @@ func (s *schedule) advance() {
 	if s.random == nil {
 		// From the request's number each time: nothing accumulates, and the
 		// error stays below a nanosecond for as long as an int64 lasts.
-		s.next = int64(math.Round(float64(s.issued) * 1e9 / s.rate))
+		s.next = s.constant(s.issued)
 		return
 	}
 	gap := s.random.ExpFloat64()*1e9/s.rate + s.fraction
@@ -61,12 +61,21 @@ func (s *schedule) advance() {
 	s.add(int64(min(whole, math.MaxInt64/2)))
 }
 
+// constant is when request i of a constant rate is due, at most at the end of time.
+func (s *schedule) constant(i uint64) int64 {
+	const end = 1 << 62 // a float64 has it exactly
+	return int64(min(math.Round(float64(i)*1e9/s.rate), end))
+}
+
 // add moves the next due time, at most to the end of time.
 func (s *schedule) add(gap int64) { s.next += min(gap, math.MaxInt64-s.next) }
 
 // skipUntil takes every request due before t and returns how many there were.
 func (s *schedule) skipUntil(t int64) uint64 {
 	var n uint64
+	if s.random == nil && len(s.intervals) == 0 {
+		n = s.jump(t)
+	}
 	for {
 		due, ok := s.peek()
 		if !ok || due >= t {
@@ -75,6 +84,22 @@ func (s *schedule) skipUntil(t int64) uint64 {
 		s.pop()
 		n++
 	}
+}
+
+// jump takes most of the requests of a constant rate that are due before t, as
+// a backlog may be too long to be counted one by one.
+func (s *schedule) jump(t int64) (n uint64) {
+	if s.duration > 0 {
+		t = min(t, s.duration)
+	}
+	// A little less than there are, so that rounding takes none too many.
+	n = uint64(max(0, float64(t-s.next)*s.rate/1e9*(1-1e-9)-1))
+	if s.requests > 0 {
+		n = min(n, s.requests-min(s.issued, s.requests))
+	}
+	s.issued += n
+	s.advance()
+	return n
 }
 
 // span is the time over which the requests taken so far were offered: up to the

@@ -128,3 +128,41 @@ func TestIntervalsArePlayedRoundAndRound(t *testing.T) {
 		t.Error("no time has a rate")
 	}
 }
+
+// TestRareRequests: what is due after the end of time is not due at the start.
+func TestRareRequests(t *testing.T) {
+	for _, rate := range []float64{1e-9, 1e-10, 1e-11, 1e-300, math.SmallestNonzeroFloat64} {
+		s := newSchedule(Load{RatePerSecond: rate, Duration: maxDuration})
+		if n := s.skipUntil(10); n != 1 {
+			t.Errorf("rate %v: %d requests are due at the start, want 1", rate, n)
+		}
+		if due, ok := s.peek(); ok {
+			t.Errorf("rate %v: another request is due at %d ns", rate, due)
+		}
+	}
+}
+
+// TestABacklogIsCountedAtOnce: after an overload or an interrupt nobody waits for
+// what was due and never sent.
+func TestABacklogIsCountedAtOnce(t *testing.T) {
+	const long = 1000 * time.Hour // in nanoseconds, a float64 has it exactly
+	for _, tc := range []struct {
+		load  Load
+		until time.Duration
+		want  uint64
+	}{
+		{Load{RatePerSecond: 1e9, Duration: long}, long, uint64(long)},
+		{Load{RatePerSecond: 1e9, Duration: time.Hour}, long, uint64(time.Hour)},
+		{Load{RatePerSecond: 1e9, Requests: 1e15, Duration: long}, long, 1e15},
+		{Load{RatePerSecond: 1e9, Requests: 1e15, Duration: long}, time.Hour, uint64(time.Hour)},
+		{Load{RatePerSecond: 3e8, Duration: long}, 10, 3},
+	} {
+		s := newSchedule(tc.load)
+		if got := s.skipUntil(int64(tc.until)); got != tc.want {
+			t.Errorf("%+v: %d requests are due within %s, want %d", tc.load, got, tc.until, tc.want)
+		}
+		if due, ok := s.peek(); ok && due < int64(tc.until) {
+			t.Errorf("%+v: a request is left that is due at %d ns", tc.load, due)
+		}
+	}
+}

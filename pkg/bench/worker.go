@@ -110,7 +110,7 @@ func (w *worker) record(t timing, state int64, inferences int, streamed *respons
 	switch {
 	case state == stateCut && err != nil:
 		w.recorder.cancel(t, false)
-	case state == stateTimedOut || timeout > 0 && took > timeout:
+	case state == stateTimedOut && err != nil || timeout > 0 && took > timeout:
 		w.unreachable = 0
 		w.recorder.fail(t, ClassTimeout, func() string { return timeoutMessage(timeout, took, err) })
 	case err != nil:

@@ -416,3 +416,29 @@ func TestALostConnectionFailsWhatIsOnIt(t *testing.T) {
 		}
 	})
 }
+
+// TestAContextThatEndsWithTheFinalResponseLeavesNoBrokenStream: the stream ends
+// with the context, although the request was answered; the next one needs another.
+func TestAContextThatEndsWithTheFinalResponseLeavesNoBrokenStream(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("stream", func(t *testing.T) {
+		h := &halfBroken{strictModel: strictModel{cfg: smallModel().cfg}}
+		s := grpcSenderFor(t, connect(t, h.serve(t)), smallModel(), GRPCOptions{Stream: true}).(*grpcStreamSender)
+		for seq := range uint64(20) {
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := s.SendStream(ctx, seq, func(int) {
+				if seq%2 == 0 {
+					cancel()
+					<-s.stream.call.Context().Done()
+				}
+			})
+			if err != nil {
+				t.Errorf("request %d: class %q, error %v", seq, classOf(err), err)
+			}
+			if kept := s.stream != nil; kept != (seq%2 == 1) {
+				t.Errorf("after request %d, a stream is kept: %t", seq, kept)
+			}
+			cancel()
+		}
+	})
+}

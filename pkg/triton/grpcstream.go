@@ -164,6 +164,9 @@ func (s *grpcStreamSender) exchangeOnStream(ctx context.Context, arrived func(in
 			arrived(0)
 		}
 		if final {
+			if !stop() {
+				s.closeStream() // ctx has ended just now, and the stream with it
+			}
 			return reply, nil
 		}
 	}

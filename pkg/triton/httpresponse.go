@@ -68,6 +68,7 @@ func (r *httpResponse) read(br *bufio.Reader) (started bool, err error) {
 			r.last = r.httpHead
 			break
 		}
+		r.lastText = r.lastText[:0] // last is not of an interim answer
 	}
 	return true, r.readBody(br)
 }

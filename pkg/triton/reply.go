@@ -104,7 +104,8 @@ func parseReplyOutput(s *jsonScanner) (replyOutput, error) {
 // replyChecker validates answers against the request. Answers of a model
 // mostly have the same head, which is then recognised instead of parsed.
 type replyChecker struct {
-	spec      *RequestSpec
+	spec *RequestSpec
+	// knownHead is that of a good answer if there are outputs.
 	knownHead []byte
 	outputs   []replyOutput
 	results   []result // of the last answer, if it is to be validated
@@ -135,23 +136,11 @@ func (c *replyChecker) check(body []byte, headBytes int) error {
 		}
 		head, data = body[:headBytes], body[headBytes:]
 	}
-	if c.knownHead == nil || !bytes.Equal(head, c.knownHead) {
-		c.knownHead = c.knownHead[:0]
-		parsed, err := parseReplyHead(head)
-		if err != nil {
-			return wrongAnswer("%v", err)
-		}
-		if parsed.failure != "" {
-			return wrongAnswer("status 200 with an error: %s", shorten(parsed.failure))
-		}
-		if parsed.model != c.spec.model {
-			return wrongAnswer("it is of model %q, not %q", shorten(parsed.model), c.spec.model)
-		}
-		if err := c.spec.checkOutputs(parsed.outputs); err != nil {
+	if len(c.outputs) == 0 || !bytes.Equal(head, c.knownHead) {
+		if err := c.learn(head); err != nil {
+			c.outputs = nil
 			return err
 		}
-		c.outputs = parsed.outputs
-		c.knownHead = append(c.knownHead, head...)
 	}
 	c.results = c.results[:0]
 	for _, out := range c.outputs {
@@ -173,6 +162,26 @@ func (c *replyChecker) check(body []byte, headBytes int) error {
 	if len(data) > 0 {
 		return wrongAnswer("%d bytes follow the last output", len(data))
 	}
+	return nil
+}
+
+// learn reads and checks a head. What it keeps refers to a copy, as the body's
+// memory is that of later answers too.
+func (c *replyChecker) learn(head []byte) error {
+	c.knownHead = append(c.knownHead[:0], head...)
+	parsed, err := parseReplyHead(c.knownHead)
+	switch {
+	case err != nil:
+		return wrongAnswer("%v", err)
+	case parsed.failure != "":
+		return wrongAnswer("status 200 with an error: %s", shorten(parsed.failure))
+	case parsed.model != c.spec.model:
+		return wrongAnswer("it is of model %q, not %q", shorten(parsed.model), c.spec.model)
+	}
+	if err := c.spec.checkOutputs(parsed.outputs); err != nil {
+		return err
+	}
+	c.outputs = parsed.outputs
 	return nil
 }
 

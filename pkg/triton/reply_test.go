@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -206,6 +209,7 @@ func TestHTTPAnswersAreReadByTheRules(t *testing.T) {
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "", 0, false, "both 1 and 2"},
 		{"one length twice", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab", "ab", 200, false, ""},
 		{"interim", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", "a", 200, false, ""},
+		{"interims that are equal", strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 3) + "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", "a", 200, false, ""},
 		{"no content", "HTTP/1.1 204 No\r\n\r\n", "", 204, false, ""},
 		{"no reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "", 200, false, ""},
 		{"nothing", "", "", 0, false, "EOF"},
@@ -243,6 +247,43 @@ func TestHTTPAnswersAreReadByTheRules(t *testing.T) {
 	}
 }
 
+// TestABadAnswerMakesNoneGood: what is remembered of a good answer must not
+// outlive a bad one, nor refer to memory that a later answer is read into.
+func TestABadAnswerMakesNoneGood(t *testing.T) {
+	checker := &replyChecker{spec: &RequestSpec{model: "m", outputs: map[string]Datatype{"OUTPUT0": FP32}}}
+	for i, answer := range []struct {
+		body string
+		good bool
+	}{{goodAnswer, true}, {"<html>", false}, {"", false}, {"", false}, {goodAnswer, true}, {"", false}} {
+		if err := checker.check([]byte(answer.body), -1); (err == nil) != answer.good {
+			t.Errorf("answer %d, %q: %v", i, answer.body, err)
+		}
+	}
+}
+
+func TestKnownAnswersAreComparedByTheirOwnData(t *testing.T) {
+	m := smallModel()
+	file := writeData(t, `{"data":[{"INPUT0":[1,2,3,4]}],"validation_data":[{"OUTPUT0":[1]}]}`)
+	spec := build(t, m, RequestOptions{Data: DataFile, File: file, Validate: true})
+	requests := 0
+	dial := dialTo(rawServer(t, func(conn net.Conn, br *bufio.Reader) {
+		for readRequest(br) {
+			requests++
+			_, _ = io.WriteString(conn, withLength("200 OK", fmt.Sprintf("X: %0*d\r\n", 20*requests, 7), goodAnswer))
+		}
+	}))
+	s, err := NewHTTPSender(dial, spec, HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for seq := range uint64(4) {
+		if _, err := s.Send(t.Context(), seq); err != nil {
+			t.Errorf("request %d: %v", seq, err)
+		}
+	}
+}
+
 // FuzzRecognisedHead holds answers whose head is recognised against the same
 // answers parsed anew, whole and in pieces of one byte.
 func FuzzRecognisedHead(f *testing.F) {
@@ -250,6 +291,7 @@ func FuzzRecognisedHead(f *testing.F) {
 		f.Add(capture(f, name), capture(f, "infer_bin_in_bin_out"))
 	}
 	f.Add([]byte("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"), []byte("HTTP/1.1 204 No\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"), []byte(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 2)))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"), []byte("HTTP/1.1 200 OK\nContent-Length: 0\n\n"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		stream := slices.Concat(a, a, b, a)

@@ -131,6 +131,7 @@ type peer struct {
 	encoded bytes.Buffer
 	open    map[uint32]*sentRequest
 	resets  []http2.ErrCode // that the client sent
+	silent  bool            // it gives no window back
 }
 
 // script serves each connection by a function, with the client's preface read
@@ -205,7 +206,7 @@ func (p *peer) next() (*sentRequest, error) {
 			p.open[f.StreamID] = &sentRequest{stream: f.StreamID, header: fields}
 		case *http2.DataFrame:
 			r := p.open[f.StreamID]
-			if n := uint32(len(f.Data())); n > 0 {
+			if n := uint32(len(f.Data())); n > 0 && !p.silent {
 				_ = p.WriteWindowUpdate(0, n)
 				_ = p.WriteWindowUpdate(f.StreamID, n)
 			}

@@ -139,11 +139,12 @@ func (c *conn) wrote(n int, err error) (next []byte) {
 	}
 	c.spare = c.beingSent
 	if len(c.out) > 0 {
-		return c.takeOut()
+		next = c.takeOut()
+	} else {
+		c.writing, c.beingSent = false, nil
 	}
-	c.writing, c.beingSent = false, nil
 	c.wakeForRoom()
-	return nil
+	return next
 }
 
 // sendBlocking sends by calls that may block.
@@ -165,6 +166,10 @@ func (c *conn) wakeForRoom() {
 		if k := c.parked[i]; k.need == needRoom {
 			c.wake(k)
 		}
+	}
+	// The call that reads may be one of them, and nothing more to read.
+	if k := c.leader; k != nil && k.need == needRoom && c.reading && c.room(k) > 0 {
+		c.interrupt()
 	}
 }
 
