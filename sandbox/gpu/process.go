@@ -56,6 +56,10 @@ func parseStat(stat string) (startTicks uint64, state byte, err error) {
 	if len(fields) < 20 {
 		return 0, 0, fmt.Errorf("too few fields in %q", stat)
 	}
+	// proc(5): the state is one letter.
+	if len(fields[0]) != 1 || (fields[0][0]|0x20) < 'a' || (fields[0][0]|0x20) > 'z' {
+		return 0, 0, fmt.Errorf("no state in %q", stat)
+	}
 	startTicks, err = strconv.ParseUint(fields[19], 10, 64)
 	return startTicks, fields[0][0], err
 }
