@@ -40,6 +40,22 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestInterruptAfterTheDuration: nothing was offered after its end, when the run
+// only waited for what was in flight.
+func TestInterruptAfterTheDuration(t *testing.T) {
+	for _, inFlight := range []int{1, 2, 100} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			load := Load{RatePerSecond: 10, MaxInFlight: inFlight, Duration: time.Second}
+			res := runVirtual(t, ctx, always(func(ctx context.Context, _ uint64) (int, error) { return after(ctx, time.Minute) }), load)
+			if !res.Interrupted || res.Offered != time.Second || res.OfferedRate() != 10 || res.Canceled != uint64(min(inFlight, 10)) || res.Issued+res.Unsent != 10 {
+				t.Errorf("%d in flight: offered %v/s in %s: %+v", inFlight, res.OfferedRate(), res.Offered, res)
+			}
+		})
+	}
+}
+
 // TestInterruptOfStuckRequests: Run returns after the drain and the grace.
 func TestInterruptOfStuckRequests(t *testing.T) {
 	for _, l := range bothLoops {

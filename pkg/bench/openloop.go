@@ -158,6 +158,9 @@ func (l *openLoop) end(until, due int64) {
 
 // finish lets idle workers go. The lock is held.
 func (l *openLoop) finish(offered time.Duration) {
+	if d := l.run.load.Duration; d > 0 {
+		offered = min(offered, d) // an interrupt may come after it
+	}
 	l.done, l.offered = true, offered
 	for _, w := range l.idle {
 		w.wake <- false

@@ -23,6 +23,7 @@ type boundConn struct {
 	// unwritten is the request until the first read, writeErr what became of it.
 	unwritten []byte
 	writeErr  error
+	readErr   error // of the last read
 	began     time.Time
 	busy      bool // the request before began a moment ago
 
@@ -55,7 +56,7 @@ func newBoundConn(conn net.Conn) *boundConn {
 func (c *boundConn) begin(ctx context.Context, now, deadline time.Time) error {
 	c.busy = now.Sub(c.began) < maxIdle
 	c.ctx, c.began, c.deadline = ctx, now, deadline
-	c.unwritten, c.writeErr = nil, nil
+	c.unwritten, c.writeErr, c.readErr = nil, nil, nil
 	if done := ctx.Done(); done != c.watched {
 		c.release()
 		if done != nil {
@@ -129,7 +130,13 @@ func (c *boundConn) early(err error) bool {
 func (c *boundConn) request(p []byte) { c.unwritten = p }
 
 // Read implements net.Conn.
-func (c *boundConn) Read(p []byte) (int, error) {
+func (c *boundConn) Read(p []byte) (n int, err error) {
+	n, err = c.read(p)
+	c.readErr = err
+	return n, err
+}
+
+func (c *boundConn) read(p []byte) (int, error) {
 	if len(c.unwritten) > 0 {
 		if n, done, err := c.exchange(p); done {
 			return n, err

@@ -91,6 +91,22 @@ func TestHTTPFaultsAreClassedAndTheSenderGoesOn(t *testing.T) {
 			write(conn, "HTTP/1.1 200 OK\r\n\r\n"+goodAnswer)
 			_ = conn.Close()
 		}, "", "", true},
+		{"no chunk", func(conn net.Conn, br *bufio.Reader) {
+			write(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+			_, _ = br.Peek(1)
+		}, ClassWrongAnswer, "chunk", true},
+		{"a chunk longer than it says", func(conn net.Conn, br *bufio.Reader) {
+			write(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n")
+			_, _ = br.Peek(1)
+		}, ClassWrongAnswer, "chunk", true},
+		{"cut within a chunk", func(conn net.Conn, _ *bufio.Reader) {
+			write(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")
+			_ = conn.Close()
+		}, ClassConnectionLost, "unexpected EOF", true},
+		{"a space in a header's name", func(conn net.Conn, br *bufio.Reader) {
+			write(conn, "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nab")
+			_, _ = br.Peek(1)
+		}, ClassWrongAnswer, "not a header line", true},
 		{"good in chunks", func(conn net.Conn, _ *bufio.Reader) {
 			write(conn, fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(goodAnswer), goodAnswer))
 		}, "", "", false},

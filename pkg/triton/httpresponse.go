@@ -142,7 +142,7 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 
 func (r *httpResponse) header(line []byte) error {
 	name, value, ok := bytes.Cut(line, []byte{':'})
-	if !ok {
+	if !ok || len(name) > len(bytes.TrimRight(name, " \t")) {
 		return &protocolError{fmt.Sprintf("not a header line: %q", shorten(string(line)))}
 	}
 	value = bytes.TrimSpace(value)

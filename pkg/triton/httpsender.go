@@ -102,7 +102,7 @@ func (s *httpSender) exchange(ctx context.Context) error {
 	// A server may answer and close before it has read the whole request, so
 	// that an answer counts more than a failed write.
 	started, err := s.answer.read(s.reader)
-	writeErr := s.conn.writeErr
+	writeErr, readErr := s.conn.writeErr, s.conn.readErr
 	if err != nil || writeErr != nil || s.answer.close || s.reader.Buffered() > 0 {
 		s.drop()
 	}
@@ -111,6 +111,8 @@ func (s *httpSender) exchange(ctx context.Context) error {
 		switch {
 		case errors.As(err, &protocol):
 			return wrongAnswer("%s", protocol.problem)
+		case readErr == nil:
+			return wrongAnswer("its chunks can't be read: %v", err)
 		case writeErr != nil && !started:
 			err = writeErr
 		}

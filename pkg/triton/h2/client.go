@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // DialFunc opens a connection to the server.
@@ -21,6 +22,9 @@ type Options struct {
 	// receiveWindow is what the server may send before it hears more, for a
 	// stream and for the connection; 0 means maxWindow.
 	receiveWindow int
+	// attendInterval is how long a connection is quiet before it is looked at;
+	// 0 means defaultAttendInterval.
+	attendInterval time.Duration
 }
 
 // Client has one connection at a time, which all its calls share. It is dialled
@@ -73,6 +77,9 @@ func NewClient(dial DialFunc, opts Options) *Client {
 	}
 	if opts.receiveWindow == 0 {
 		opts.receiveWindow = maxWindow
+	}
+	if opts.attendInterval == 0 {
+		opts.attendInterval = defaultAttendInterval
 	}
 	return &Client{dial: dial, options: opts, open: map[*conn]bool{}}
 }

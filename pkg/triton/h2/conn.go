@@ -45,6 +45,7 @@ type conn struct {
 
 	// Sending, see send.go.
 	out, spare []byte
+	untold     uint32 // the last stream whose beginning is in out, 0 if none is
 	beingSent  []byte
 	writing    bool // somebody has the right to write
 	writeErr   error

@@ -13,6 +13,8 @@ import (
 // has to wake it: no frame of the server will when its windows are large.
 func TestCallThatReadsIsWokenForRoom(t *testing.T) {
 	const size = 8 << 20
+	opts := testOptions
+	opts.attendInterval = time.Hour
 	eachTransport(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
 		address := script(t, true, func(p *peer) {
 			if p.Framer == nil {
@@ -26,7 +28,7 @@ func TestCallThatReadsIsWokenForRoom(t *testing.T) {
 		c := newTestClient(t, address, func(nc net.Conn) net.Conn {
 			_ = nc.(*net.TCPConn).SetWriteBuffer(32 << 10)
 			return wrap(nc)
-		}, testOptions)
+		}, opts)
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		if err := ask(ctx, newTestCall(t, c), "a", size); err != nil {

@@ -17,7 +17,7 @@ const lastWords = time.Second
 // openStream begins k's call. Streams must begin in the order of their numbers,
 // so that the headers are put in line at once.
 func (c *conn) openStream(k *Call) {
-	k.stream = c.nextStream
+	k.stream, c.untold = c.nextStream, c.nextStream
 	c.nextStream += 2
 	k.window = c.streamWindow
 	c.streams[k.stream] = k
@@ -100,7 +100,7 @@ func (c *conn) flush() {
 
 // takeOut takes the right to write, and what is in line.
 func (c *conn) takeOut() []byte {
-	c.writing = true
+	c.writing, c.untold = true, 0
 	c.beingSent, c.out, c.spare = c.out, c.spare[:0], nil
 	return c.beingSent
 }

@@ -134,12 +134,13 @@ func (c *conn) read(k *Call) {
 		return
 	}
 	var out []byte
-	if !c.writing && len(c.out) > 0 {
-		out = c.takeOut()
-	}
 	mode := tryAndWait
-	if len(c.streams) == 1 && len(out) > 0 && k.began.Sub(c.lastRead) < busyInterval {
-		mode = waitFirst
+	if !c.writing && len(c.out) > 0 {
+		// Of the only call, the server can't have answered what it has not seen.
+		if len(c.streams) == 1 && c.untold > 0 && c.untold == k.stream && k.began.Sub(c.lastRead) < busyInterval {
+			mode = waitFirst
+		}
+		out = c.takeOut()
 	}
 	c.reading = true
 	c.unlock()
@@ -190,7 +191,7 @@ func (c *conn) attend() {
 		c.wait(c.idler, needTraffic)
 		return
 	}
-	ticker := time.NewTicker(attendInterval)
+	ticker := time.NewTicker(c.client.options.attendInterval)
 	defer ticker.Stop()
 	for seen := uint64(0); c.err == nil; {
 		c.unlock()
@@ -213,4 +214,4 @@ func (c *conn) attend() {
 	}
 }
 
-const attendInterval = 250 * time.Millisecond
+const defaultAttendInterval = 250 * time.Millisecond
