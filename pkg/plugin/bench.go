@@ -17,6 +17,7 @@ import (
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
@@ -374,7 +375,16 @@ func (o *BenchOptions) Run(ctx context.Context) error {
 	case result.Interrupted:
 		return &ExitError{Code: ExitInterrupted}
 	case result.Client.Succeeded == 0 || result.Client.ErrorRatio > o.maxErrorRate:
-		return &ExitError{Code: ExitErrorRate}
+		return &ExitError{Code: ExitErrorRate, Err: o.tooManyFailed(&result.Client)}
 	}
 	return nil
+}
+
+// tooManyFailed says what exit code 3 is for, to whoever keeps only the errors.
+func (o *BenchOptions) tooManyFailed(c *report.Client) error {
+	if c.Succeeded == 0 && c.ErrorRatio <= o.maxErrorRate {
+		return errors.New("no request succeeded; the report says what became of them")
+	}
+	return fmt.Errorf("%s of %s requests failed, more than --max-error-rate %s allows; the report says how",
+		report.Percent(c.ErrorRatio), report.Count(c.Succeeded+c.Failed), o.MaxErrorRate)
 }

@@ -85,6 +85,27 @@ func TestDirectText(t *testing.T) {
 	}
 }
 
+// TestDirectTooManyFailed: exit code 3 has its reason where nobody keeps the report.
+func TestDirectTooManyFailed(t *testing.T) {
+	s := startTriton(t)
+	o := plugin(t, "bench", "flaky", "--url", "http://"+s.http, "--requests", "100", "--warmup", "0")
+	if o.code != 3 || !strings.Contains(o.stderr, " % of 100 requests failed, more than --max-error-rate 1% allows") || strings.Count(o.stderr, "\n") != 1 {
+		t.Errorf("exit code %d, stderr %q", o.code, o.stderr)
+	}
+}
+
+// TestDirectNoGPUs: who gave the metrics page is not told to give it, and a
+// section without figures names no source.
+func TestDirectNoGPUs(t *testing.T) {
+	s := startTriton(t)
+	o := plugin(t, "bench", "steady", "--url", "grpc://"+s.grpc, "--requests", "20", "--warmup", "0", "--metrics-url", "http://"+s.metrics+"/metrics")
+	for _, want := range []string{"\nGPU  no figures\n", "see whether --metrics-url is the metrics page"} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("%q is not in\n%s%s", want, o.stdout, o.stderr)
+		}
+	}
+}
+
 // TestDirectGPUs: the page of --metrics-url is sampled, and gives the figures.
 func TestDirectGPUs(t *testing.T) {
 	s := startTriton(t)
