@@ -168,7 +168,7 @@ func TestDirectBadInput(t *testing.T) {
 		{"not a Triton", []string{"--url", web.URL}, 1, []string{"does not answer as Triton", "http://HOST:8000"}},
 		{"the metrics port", []string{"--url", "http://" + s.metrics}, 1, []string{"metrics port", "http://HOST:8000"}},
 		{"the gRPC port as http", []string{"--url", "http://" + s.grpc}, 1, []string{"HTTP/2", "grpc://HOST:8001"}},
-		{"the HTTP port as grpc", []string{"--url", "grpc://" + s.http}, 1, []string{"grpc://" + s.http}},
+		{"the HTTP port as grpc", []string{"--url", "grpc://" + s.http}, 1, []string{"grpc://" + s.http, "speaks HTTP/1.1", "http://HOST:8000"}},
 		{"TLS where there is none", []string{"--url", "https://" + s.http, "--insecure-skip-tls-verify"}, 1, []string{"https://" + s.http, "speaks TLS"}},
 		{"no TLS where there is", []string{"--url", "http://" + https}, 1, []string{"with https or grpcs where it expects TLS"}},
 		{"unknown authority", []string{"--url", "https://" + https}, 1, []string{"unknown authority", "--certificate-authority"}},
