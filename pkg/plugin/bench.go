@@ -276,6 +276,12 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	if o.load.RatePerSecond > 0 {
 		o.load.Pacing = bench.Pacing(o.Pacing)
 	}
+	if o.Requests == 0 && cmd.Flags().Changed("requests") {
+		return usageErrorf("--requests must be above 0; leave it out to load for --duration")
+	}
+	if o.WarmupRequests == 0 && cmd.Flags().Changed("warmup-requests") {
+		return usageErrorf("--warmup-requests must be above 0; --warmup 0 is for none")
+	}
 	if o.Requests > 0 && !cmd.Flags().Changed("duration") {
 		o.load.Duration = 0
 	}
