@@ -2,6 +2,9 @@ package bench
 
 import (
 	"fmt"
+	"math"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -126,11 +129,11 @@ func judgeFailures(r *Result) (Verdict, bool) {
 	}
 	v := Verdict{
 		Kind:    VerdictFailed,
-		Summary: fmt.Sprintf("%s of %d requests failed; the latencies are those of the few that did not", percent(float64(r.Failed)/float64(finished)), finished),
+		Summary: fmt.Sprintf("%s of %s requests failed; the latencies are those of the few that did not", percent(float64(r.Failed)/float64(finished)), count(finished)),
 		Next:    "mend the errors first; the server's log has its side of them",
 	}
 	for _, e := range r.Errors {
-		v.Evidence = append(v.Evidence, fmt.Sprintf("%d × %s: %s", e.Count, e.Class, e.First))
+		v.Evidence = append(v.Evidence, fmt.Sprintf("%s × %s: %s", count(e.Count), e.Class, e.First))
 	}
 	return v, true
 }
@@ -147,12 +150,12 @@ func judgeClient(r *Result) (Verdict, bool) {
 	atLimit := r.MaxInFlightReached >= uint64(r.Load.MaxInFlight)
 	evidence := []string{fmt.Sprintf("starts were late by p50 %s, p99 %s", ms(r.SendLag.Quantile(0.5)), ms(lag))}
 	if r.Unsent > 0 {
-		evidence = append(evidence, fmt.Sprintf("%d requests were due and never sent", r.Unsent))
+		evidence = append(evidence, fmt.Sprintf("%s requests were due and never sent", count(r.Unsent)))
 	}
 	if atLimit {
 		return Verdict{
 			Kind:     VerdictQueueBound,
-			Summary:  fmt.Sprintf("the server did not keep up with %s req/s: all %d requests in flight were taken", number(r.Load.RatePerSecond), r.Load.MaxInFlight),
+			Summary:  fmt.Sprintf("the server did not keep up with %s req/s: all %s requests in flight were taken", number(r.Load.RatePerSecond), count(uint64(r.Load.MaxInFlight))),
 			Evidence: append(evidence, fmt.Sprintf("%s req/s were answered", number(r.RequestRate()))),
 			Next:     "offer less (--rate) to find the rate it sustains, or add instances or replicas",
 		}, true
@@ -160,7 +163,7 @@ func judgeClient(r *Result) (Verdict, bool) {
 	return Verdict{
 		Kind:     VerdictClientBound,
 		Summary:  "this client did not keep the schedule, so the response times say more about it than about the server",
-		Evidence: append(evidence, fmt.Sprintf("%d of at most %d requests were in flight", r.MaxInFlightReached, r.Load.MaxInFlight)),
+		Evidence: append(evidence, fmt.Sprintf("%s of at most %s requests were in flight", count(r.MaxInFlightReached), count(uint64(r.Load.MaxInFlight)))),
 		Next:     "lower --rate, or run the client on a machine with more idle cores",
 	}, true
 }
@@ -172,10 +175,15 @@ func judgeStarved(r *Result) (Verdict, bool) {
 	if c == nil || float64(c.DelayMean) < maxWaitRatio*float64(service) || c.DelayMean == 0 {
 		return Verdict{}, false
 	}
+	summary := fmt.Sprintf("this client had to wait for a processor, about %s of the %s that a request took: the times say as much about it as about the server",
+		ms(c.DelayMean), ms(service))
+	if c.DelayMean >= service { // threads wait side by side
+		summary = fmt.Sprintf("this client waited longer for a processor, about %s per request, than the %s that one took: the times say more about it than about the server",
+			ms(c.DelayMean), ms(service))
+	}
 	return Verdict{
-		Kind: VerdictClientBound,
-		Summary: fmt.Sprintf("this client had to wait for a processor, about %s of the %s that a request took: the times say as much about it as about the server",
-			ms(c.DelayMean), ms(service)),
+		Kind:     VerdictClientBound,
+		Summary:  summary,
 		Evidence: []string{fmt.Sprintf("its threads waited %s and ran %s in %s", ms(c.Waited), ms(c.Used), ms(r.Elapsed))},
 		Next:     "run the client on a machine with more idle cores, or lower the load",
 	}, true
@@ -286,16 +294,41 @@ func ms(d time.Duration) string {
 	return number(d.Seconds()) + " s"
 }
 
-func percent(ratio float64) string { return number(ratio*100) + " %" }
+// percent is rounded as the report's shares are: never to 0 % or 100 % what is
+// neither.
+func percent(ratio float64) string {
+	switch p := ratio * 100; {
+	case p > 0 && p < 0.01:
+		return "<0.01 %"
+	case p >= 99.95 && p < 100:
+		return strconv.FormatFloat(math.Floor(p*100)/100, 'f', 2, 64) + " %"
+	default:
+		return number(p) + " %"
+	}
+}
 
 // number prints three significant digits without an exponent.
 func number(v float64) string {
-	switch {
-	case v >= 100 || v == 0:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
-	default:
-		return fmt.Sprintf("%.2f", v)
+	if v == 0 {
+		return "0"
 	}
+	rounded := strconv.FormatFloat(v, 'e', 2, 64)
+	_, exponent, _ := strings.Cut(rounded, "e")
+	e, _ := strconv.Atoi(exponent)
+	v, _ = strconv.ParseFloat(rounded, 64)
+	return group(strconv.FormatFloat(v, 'f', max(0, 2-e), 64))
+}
+
+func count(n uint64) string { return group(strconv.FormatUint(n, 10)) }
+
+// group separates the thousands of a number that is not negative.
+func group(text string) string {
+	whole, fraction, _ := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if fraction != "" {
+		whole += "." + fraction
+	}
+	return whole
 }

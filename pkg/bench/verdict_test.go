@@ -48,7 +48,7 @@ func TestJudge(t *testing.T) {
 		{"the client is a little late", Facts{Result: ran(1000, 5*msec, open(100, msec/10, 10)), Server: &ServerFacts{ComputeInfer: 4 * msec}}, VerdictHealthy, "--rate"},
 		{"the server does not keep up", Facts{Result: ran(100, 50*msec, open(1000, 300*msec, 64))}, VerdictQueueBound, "offer less"},
 		{"some were never sent", Facts{Result: ran(100, 50*msec, func(r *Result) { open(1000, 0, 64)(r); r.Unsent = 7 })}, VerdictQueueBound, "7 requests were due"},
-		{"at the ceiling", Facts{Result: ran(30_000, 4*msec, nil), Tunnel: &TunnelFacts{RoundTrip: msec, CeilingPerSecond: 3500}, Server: &ServerFacts{ComputeInfer: 3 * msec}}, VerdictTunnelBound, "3500"},
+		{"at the ceiling", Facts{Result: ran(30_000, 4*msec, nil), Tunnel: &TunnelFacts{RoundTrip: msec, CeilingPerSecond: 3500}, Server: &ServerFacts{ComputeInfer: 3 * msec}}, VerdictTunnelBound, "3,500"},
 		{"no server", Facts{Result: ran(1000, 4*msec, nil)}, VerdictUnknown, "missing"},
 		{"queue, GPU full", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Queue: 70 * msec, ComputeInfer: 28 * msec, GPUUtilization: busy(0.99)}}, VerdictQueueBound, "the GPU is full"},
 		{"queue, no batching", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Queue: 70 * msec, ComputeInfer: 28 * msec, MaxBatchSize: 8, BatchSize: 1, AverageBatch: 1}}, VerdictQueueBound, "turn on dynamic_batching"},
@@ -59,11 +59,13 @@ func TestJudge(t *testing.T) {
 		{"the path, large requests", Facts{Result: ran(1000, 100*msec, nil), RequestBytes: 1 << 20, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictTunnelBound, "100 MiB/s"},
 		{"the path, without a tunnel", Facts{Result: ran(1000, 100*msec, nil), Direct: true, Server: &ServerFacts{ComputeInfer: 20 * msec}}, VerdictNetworkBound, "on the way"},
 		{"the client reads late", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.CPU = &ClientCPU{Waited: 4 * time.Second, DelayMean: 4 * msec} }), Server: &ServerFacts{ComputeInfer: 5 * msec}}, VerdictClientBound, "about 4.00 ms of the 10.0 ms"},
+		{"the client waits longer than a request takes", Facts{Result: ran(1000, msec, func(r *Result) { r.CPU = &ClientCPU{Waited: 2 * time.Second, DelayMean: 1410 * time.Microsecond} }), Server: &ServerFacts{ComputeInfer: msec / 2}}, VerdictClientBound, "about 1.41 ms per request, than the 1.00 ms that one took"},
 		{"the client reads a little late", Facts{Result: ran(1000, 10*msec, func(r *Result) {
 			r.Load.Concurrency = 1
 			r.CPU = &ClientCPU{Waited: time.Second, DelayMean: msec}
 		}), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"counters lost", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Partial: true, ComputeInfer: 20 * msec, GPUUtilization: busy(0.9)}}, VerdictComputeBound, "by the counters that were not lost"},
+		{"numbers below one", Facts{Result: ran(1000, 2*msec, nil), Server: &ServerFacts{Queue: 1500 * time.Microsecond, ComputeInfer: 239 * time.Microsecond}}, VerdictQueueBound, "compute 0.239 ms"},
 		{"one at a time", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.Load.Concurrency = 1 }), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"compute with an idle GPU", Facts{Result: ran(1000, 10*msec, nil), Server: &ServerFacts{ComputeInfer: 9 * msec, GPUUtilization: busy(0.1)}}, VerdictHealthy, "--concurrency"},
 	} {
@@ -74,5 +76,31 @@ func TestJudge(t *testing.T) {
 				t.Errorf("the verdict is %s (want %s, %q):\n%s", v.Kind, c.kind, c.says, all)
 			}
 		})
+	}
+}
+
+// TestNumbers: the verdict's numbers look like those of the report below it.
+func TestNumbers(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{number(0), "0"},
+		{number(0.23851), "0.239"},
+		{number(0.0655), "0.0655"},
+		{number(9.996), "10.0"},
+		{number(99.96), "100"},
+		{number(3994), "3,990"},
+		{number(8109.7), "8,110"},
+		{number(1234567), "1,230,000"},
+		{percent(0), "0 %"},
+		{percent(0.00004), "<0.01 %"},
+		{percent(0.0007), "0.0700 %"},
+		{percent(0.9997), "99.97 %"},
+		{percent(1), "100 %"},
+		{count(1024), "1,024"},
+		{count(119774), "119,774"},
+		{count(999), "999"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/bench"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
@@ -275,6 +276,12 @@ func (o *BenchOptions) Complete(cmd *cobra.Command, args []string) error {
 	if o.load.RatePerSecond > 0 {
 		o.load.Pacing = bench.Pacing(o.Pacing)
 	}
+	if o.Requests == 0 && cmd.Flags().Changed("requests") {
+		return usageErrorf("--requests must be above 0; leave it out to load for --duration")
+	}
+	if o.WarmupRequests == 0 && cmd.Flags().Changed("warmup-requests") {
+		return usageErrorf("--warmup-requests must be above 0; --warmup 0 is for none")
+	}
 	if o.Requests > 0 && !cmd.Flags().Changed("duration") {
 		o.load.Duration = 0
 	}
@@ -374,7 +381,16 @@ func (o *BenchOptions) Run(ctx context.Context) error {
 	case result.Interrupted:
 		return &ExitError{Code: ExitInterrupted}
 	case result.Client.Succeeded == 0 || result.Client.ErrorRatio > o.maxErrorRate:
-		return &ExitError{Code: ExitErrorRate}
+		return &ExitError{Code: ExitErrorRate, Err: o.tooManyFailed(&result.Client)}
 	}
 	return nil
+}
+
+// tooManyFailed says what exit code 3 is for, to whoever keeps only the errors.
+func (o *BenchOptions) tooManyFailed(c *report.Client) error {
+	if c.Succeeded == 0 && c.ErrorRatio <= o.maxErrorRate {
+		return errors.New("no request succeeded; the report says what became of them")
+	}
+	return fmt.Errorf("%s of %s requests failed, more than --max-error-rate %s allows; the report says how",
+		report.Percent(c.ErrorRatio), report.Count(c.Succeeded+c.Failed), o.MaxErrorRate)
 }

@@ -94,7 +94,7 @@ func TestUsageErrors(t *testing.T) {
 	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
 	for _, c := range []struct{ args, want string }{
 		{"bench --nope", "--nope"},
-		{"bench a b", "at most 1 arg"},
+		{"bench a b", "takes one MODEL, not 2"},
 		{"nope", "nope"},
 		{"bench a --model b", "two models"},
 		{"bench --rate 5 -c 5", "exclude each other"},
@@ -154,6 +154,16 @@ func TestUsageErrors(t *testing.T) {
 		{"bench --url http://host:8000 --metrics-url host:8002", "--metrics-url"},
 		{"bench --metrics-url http://host:8002/metrics", "--metrics-url belongs to --url"},
 		{"version extra", "unknown command"},
+		{"bench m extra", "'kubectl triton bench' takes one MODEL, not 2; see 'kubectl triton bench --help'"},
+		{"dashboards lint", "'kubectl triton dashboards lint' needs FILE; see"},
+		{"dashboards export", "'kubectl triton dashboards export' needs UID; see"},
+		{"dashboards export a b c", "'kubectl triton dashboards export' takes one UID, not 3; see"},
+		{"models load", "'kubectl triton models load' needs MODEL; see"},
+		{"completion", "'kubectl triton completion' needs kubectl|bash|zsh|fish|powershell; see"},
+		{"completion nosuch", "invalid argument \"nosuch\""},
+		{"observe open grafana triton", "'kubectl triton observe open' takes one grafana|"},
+		{"bench --requests 0", "--requests must be above 0"},
+		{"bench --warmup-requests 0", "--warmup-requests must be above 0"},
 	} {
 		var out, errOut bytes.Buffer
 		code := Execute(context.Background(), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, strings.Fields(c.args))

@@ -104,7 +104,7 @@ func (m *monitoring) available(ctx context.Context) check.Outcome {
 		}
 		i := slices.IndexFunc(all, func(f *stack.Prometheus) bool { return f.Namespace == name.namespace && f.Name == name.name })
 		if i < 0 {
-			return check.Pending("there is no Prometheus "+name.String()+" yet", "", "kubectl get prometheuses --all-namespaces")
+			return check.Pending("its resource "+name.String()+" is not there yet, by which the operator would run it", "", "kubectl get prometheuses --all-namespaces")
 		}
 		if ok, why := all[i].Available(); !ok {
 			return check.Pending(why, "", show)

@@ -73,7 +73,7 @@ func TestChoices(t *testing.T) {
 func TestArgumentsComplete(t *testing.T) {
 	everyCommand(func(cmd *cobra.Command) {
 		_, arguments, _ := strings.Cut(cmd.Use, " ")
-		if arguments != "" && !strings.HasPrefix(arguments, "FILE") && cmd.ValidArgs == nil && cmd.ValidArgsFunction == nil {
+		if arguments != "" && !strings.HasPrefix(strings.TrimPrefix(arguments, "["), "FILE") && cmd.ValidArgs == nil && cmd.ValidArgsFunction == nil {
 			t.Errorf("the arguments %s of %s are not completed", arguments, cmd.CommandPath())
 		}
 	})

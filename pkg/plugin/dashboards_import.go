@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/kubectl-triton/kubectl-triton/assets"
 	"github.com/kubectl-triton/kubectl-triton/pkg/dashboard"
 	"github.com/kubectl-triton/kubectl-triton/pkg/grafana"
 )
@@ -45,16 +46,20 @@ type importedDashboard struct {
 func newDashboardsImportCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &DashboardsImportOptions{IOStreams: streams, grafanaFlags: newGrafanaFlags()}
 	cmd := &cobra.Command{
-		Use:   "import FILE…",
+		Use:   "import [FILE…]",
 		Short: "Store dashboards in Grafana, to look at or to edit there",
 		Long: `Store dashboards in Grafana, to look at or to edit there.
 
-All files are read before anything is stored. A dashboard that Grafana
+Without a file these are the dashboards that the plugin ships. All files are
+read before anything is stored. A dashboard that Grafana
 provisions from a file or ConfigMap is not touched, since it would be put back;
 one that is there otherwise is replaced only with --overwrite.`,
-		Example: `  kubectl triton dashboards import dashboards/*.json --folder Triton --overwrite`,
-		Args:    cobra.MinimumNArgs(1),
-		RunE:    runDashboards(o.Complete, o.Validate, o.Run),
+		Example: `  # those of the plugin, into a Grafana that doesn't load ConfigMaps
+  kubectl triton dashboards import --folder Triton
+
+  # your own
+  kubectl triton dashboards import dashboards/*.json --folder Triton --overwrite`,
+		RunE: runDashboards(o.Complete, o.Validate, o.Run),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Folder, "folder", o.Folder, "title or uid of the folder, made if there is none (default where the dashboard is, else the root)")
@@ -125,12 +130,26 @@ func (o *DashboardsImportOptions) Run(ctx context.Context) error {
 // read loads and cleans all files. A copy in Grafana's database is there to be
 // edited; export takes that back.
 func (o *DashboardsImportOptions) read() ([]candidate, error) {
-	var candidates []candidate
+	type source struct {
+		file string
+		data []byte
+	}
+	var sources []source
 	for _, file := range o.Files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("could not read the dashboard: %w", err)
 		}
+		sources = append(sources, source{file, data})
+	}
+	if len(sources) == 0 {
+		for _, d := range assets.Dashboards() {
+			sources = append(sources, source{d.File, d.JSON})
+		}
+	}
+	var candidates []candidate
+	for _, s := range sources {
+		file, data := s.file, s.data
 		d, err := dashboard.Parse(data)
 		if err != nil {
 			return nil, fmt.Errorf("%s can't be imported: %w", file, err)

@@ -131,6 +131,15 @@ func TestDashboardsCommands(t *testing.T) {
 	}
 	expect(run("list"), 0, "current")
 	expect(run("import", file), 1, "--overwrite")
+	// Without a file it is what the plugin ships.
+	expect(run("import"), 1, gpu.File+" is not imported", "--overwrite")
+	if len(g.dashboards) != 1 {
+		t.Errorf("a refused import stored %d dashboards", len(g.dashboards)-1)
+	}
+	expect(run("import", "--overwrite"), 0, "created", "updated")
+	if len(g.dashboards) != len(assets.Dashboards()) {
+		t.Errorf("%d dashboards are stored of the %d that are shipped", len(g.dashboards), len(assets.Dashboards()))
+	}
 	expect(run("import", file, "--overwrite"), 0, "updated")
 	if g.folderOf["gpu-dashboard"] != "folder-0" {
 		t.Errorf("moved to folder %q", g.folderOf["gpu-dashboard"])

@@ -119,8 +119,35 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return nil
 		}
 		if err := check(cmd, args); err != nil {
+			if wrong := wrongNumber(cmd, len(args)); wrong != "" {
+				err = errors.New(wrong)
+			}
 			return usageErrorf("%w; see '%s --help'", err, cmd.CommandPath())
 		}
 		return nil
+	}
+}
+
+// wrongNumber says in the words of the usage line that arguments are missing or
+// too many; "" when their number is right or the command takes none.
+func wrongNumber(cmd *cobra.Command, given int) string {
+	var required, allowed []string
+	for _, word := range strings.Fields(cmd.Use)[1:] {
+		name := strings.Trim(word, "[]…")
+		allowed = append(allowed, name)
+		if !strings.HasPrefix(word, "[") {
+			required = append(required, name)
+		}
+		if strings.Contains(word, "…") {
+			given = min(given, len(allowed))
+		}
+	}
+	switch {
+	case given < len(required):
+		return fmt.Sprintf("'%s' needs %s", cmd.CommandPath(), required[given])
+	case len(allowed) > 0 && given > len(allowed):
+		return fmt.Sprintf("'%s' takes one %s, not %d", cmd.CommandPath(), strings.Join(allowed, " and one "), given)
+	default:
+		return ""
 	}
 }

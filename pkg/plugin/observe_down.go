@@ -39,7 +39,11 @@ func newObserveDownCommand(streams genericiooptions.IOStreams) *cobra.Command {
 
 What it reused stays, and so do the CRDs, the volumes with recorded metrics and
 the kubelets' Service, which are listed: others may use them. --purge removes
-those too, after a question that says what would be lost.`,
+those too, after a question that says what would be lost.
+
+Exit codes: 0 done, also when there was nothing to remove, 1 could not be done
+or not all, 2 wrong usage or no confirmation, 124 not done within --timeout, 130
+interrupted (the next run goes on from there).`,
 		Example: `  # what would go and what would stay
   kubectl triton observe down --dry-run
 

@@ -60,7 +60,7 @@ func TestObserveOpenUsage(t *testing.T) {
 		want string
 	}{
 		{[]string{"kibana"}, "kibana"},
-		{[]string{"grafana", "prometheus"}, "at most 1"},
+		{[]string{"grafana", "prometheus"}, "takes one grafana|prometheus|alertmanager|triton, not 2"},
 		{[]string{"prometheus", "--dashboard", "x"}, "--dashboard is for Grafana"},
 		{[]string{"triton", "--show-password"}, "--show-password is for Grafana"},
 		{[]string{"triton", "--stack-namespace", "x"}, "--namespace"},

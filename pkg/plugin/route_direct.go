@@ -203,6 +203,9 @@ func (r *directRoute) missing(part missingPart) string {
 	case missingPrometheus:
 		return "check --prometheus-url, and give Triton's metrics page by --metrics-url"
 	default:
+		if r.options.MetricsURL != "" {
+			return "see whether --metrics-url is the metrics page of a Triton that sees a GPU and runs without --allow-gpu-metrics=false, or name a Prometheus that has the GPUs by --prometheus-url"
+		}
 		return "give Triton's metrics page by --metrics-url, as http://HOST:8002/metrics"
 	}
 }

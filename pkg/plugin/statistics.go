@@ -158,13 +158,20 @@ func summarise(s *report.Server, m triton.ModelStatistics, clientSent uint64, se
 	s.Requests, s.Failed = m.Success.Count, m.Fail.Count
 	s.Inferences, s.Executions = m.InferenceCount, m.ExecutionCount
 	s.CacheHits = m.CacheHit.Count
-	if m.ExecutionCount > 0 {
-		s.AverageBatch = float64(m.InferenceCount) / float64(m.ExecutionCount)
-	}
+	var executed, executions float64
 	for _, b := range m.BatchStats {
 		if b.ComputeInfer.Count > 0 {
 			s.Batches = append(s.Batches, report.Batch{Size: b.BatchSize, Executions: b.ComputeInfer.Count})
+			executed += float64(b.BatchSize) * float64(b.ComputeInfer.Count)
+			executions += float64(b.ComputeInfer.Count)
 		}
+	}
+	switch {
+	case executions > 0:
+		// Not by the inference count: it leaves out what failed, the executions don't.
+		s.AverageBatch = executed / executions
+	case m.ExecutionCount > 0:
+		s.AverageBatch = float64(m.InferenceCount) / float64(m.ExecutionCount)
 	}
 	slices.SortStableFunc(s.Batches, func(a, b report.Batch) int { return cmp.Compare(a.Size, b.Size) })
 	if s.Complete {

@@ -64,6 +64,17 @@ func TestServerAccount(t *testing.T) {
 	}
 }
 
+// TestAverageBatchWithFailures: a failed request was in a batch as well, so that
+// no average is below the smallest size.
+func TestAverageBatchWithFailures(t *testing.T) {
+	after := counters("a", 150)
+	after.stats.InferenceCount -= 40
+	s := serverAccount([]podStatistics{counters("a", 100)}, []podStatistics{after}, map[string]bool{"a": true}, 50, 6000)
+	if s.Inferences != 60 || s.Executions != 50 || s.AverageBatch != 2 {
+		t.Errorf("%d inferences in %d executions of batch 2 have an average batch of %v", s.Inferences, s.Executions, s.AverageBatch)
+	}
+}
+
 func TestServerMeans(t *testing.T) {
 	s := serverAccount([]podStatistics{counters("a", 100)}, []podStatistics{counters("a", 150)}, map[string]bool{"a": true}, 50, 6000)
 	outside := 1000.0

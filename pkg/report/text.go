@@ -156,9 +156,9 @@ func describeLoad(b *Bench) string {
 	l := b.Load
 	var text string
 	if l.Mode == "closed" {
-		text = fmt.Sprintf("closed loop, %d in flight", l.Concurrency)
+		text = fmt.Sprintf("closed loop, %s in flight", Count(uint64(l.Concurrency)))
 	} else {
-		text = fmt.Sprintf("open loop, %s req/s, %s arrivals, at most %d in flight", Significant(l.RequestRatePerSecond), l.Arrival, l.MaxInFlight)
+		text = fmt.Sprintf("open loop, %s req/s, %s arrivals, at most %s in flight", Significant(l.RequestRatePerSecond), l.Arrival, Count(uint64(l.MaxInFlight)))
 	}
 	if l.Requests > 0 {
 		text += fmt.Sprintf(", %s requests", Count(l.Requests))

@@ -194,7 +194,9 @@ func (s *screen) gpu(b *Bench) {
 		return
 	}
 	note := g.Source
-	if g.IntervalSeconds > 0 {
+	if note == "" {
+		note = "no figures"
+	} else if g.IntervalSeconds > 0 {
 		note += ", every " + Seconds(g.IntervalSeconds)
 	}
 	s.section("GPU", note)

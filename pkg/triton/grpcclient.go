@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -56,6 +57,10 @@ func (c *GRPCClient) ServerMetadata(ctx context.Context) (ServerMetadata, error)
 		if status.Code(err) == codes.Unimplemented {
 			return ServerMetadata{}, &Error{Class: ClassNotTriton, Op: op, cause: err,
 				Message: "this port is not Triton's gRPC endpoint: it does not know the inference service"}
+		}
+		if strings.Contains(err.Error(), "looked like an HTTP/1.1 header") { // x/net/http2's words, of which grpc-go keeps the text only
+			return ServerMetadata{}, &Error{Class: ClassNotTriton, Op: op, cause: err,
+				Message: "this port is not Triton's gRPC endpoint: it speaks HTTP/1.1, as Triton's HTTP and metrics ports do; its gRPC port is usually 8001"}
 		}
 		return ServerMetadata{}, err
 	}

@@ -85,6 +85,27 @@ func TestDirectText(t *testing.T) {
 	}
 }
 
+// TestDirectTooManyFailed: exit code 3 has its reason where nobody keeps the report.
+func TestDirectTooManyFailed(t *testing.T) {
+	s := startTriton(t)
+	o := plugin(t, "bench", "flaky", "--url", "http://"+s.http, "--requests", "100", "--warmup", "0")
+	if o.code != 3 || !strings.Contains(o.stderr, " % of 100 requests failed, more than --max-error-rate 1% allows") || strings.Count(o.stderr, "\n") != 1 {
+		t.Errorf("exit code %d, stderr %q", o.code, o.stderr)
+	}
+}
+
+// TestDirectNoGPUs: who gave the metrics page is not told to give it, and a
+// section without figures names no source.
+func TestDirectNoGPUs(t *testing.T) {
+	s := startTriton(t)
+	o := plugin(t, "bench", "steady", "--url", "grpc://"+s.grpc, "--requests", "20", "--warmup", "0", "--metrics-url", "http://"+s.metrics+"/metrics")
+	for _, want := range []string{"\nGPU  no figures\n", "see whether --metrics-url is the metrics page"} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("%q is not in\n%s%s", want, o.stdout, o.stderr)
+		}
+	}
+}
+
 // TestDirectGPUs: the page of --metrics-url is sampled, and gives the figures.
 func TestDirectGPUs(t *testing.T) {
 	s := startTriton(t)
@@ -147,7 +168,7 @@ func TestDirectBadInput(t *testing.T) {
 		{"not a Triton", []string{"--url", web.URL}, 1, []string{"does not answer as Triton", "http://HOST:8000"}},
 		{"the metrics port", []string{"--url", "http://" + s.metrics}, 1, []string{"metrics port", "http://HOST:8000"}},
 		{"the gRPC port as http", []string{"--url", "http://" + s.grpc}, 1, []string{"HTTP/2", "grpc://HOST:8001"}},
-		{"the HTTP port as grpc", []string{"--url", "grpc://" + s.http}, 1, []string{"grpc://" + s.http}},
+		{"the HTTP port as grpc", []string{"--url", "grpc://" + s.http}, 1, []string{"grpc://" + s.http, "speaks HTTP/1.1", "http://HOST:8000"}},
 		{"TLS where there is none", []string{"--url", "https://" + s.http, "--insecure-skip-tls-verify"}, 1, []string{"https://" + s.http, "speaks TLS"}},
 		{"no TLS where there is", []string{"--url", "http://" + https}, 1, []string{"with https or grpcs where it expects TLS"}},
 		{"unknown authority", []string{"--url", "https://" + https}, 1, []string{"unknown authority", "--certificate-authority"}},
