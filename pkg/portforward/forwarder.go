@@ -267,7 +267,9 @@ type (
 	onlyWriter struct{ io.Writer }
 )
 
-// isReset says that the local client has gone away, which is no one's fault.
+// isReset says that the local client has gone away, which is no one's fault. A
+// reset of the tunnel's own connection is within a *LostError.
 func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	var lost *LostError
+	return !errors.As(err, &lost) && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -175,4 +176,63 @@ func TestForwarderCloseWhileDialling(t *testing.T) {
 	local(t, f)
 	eventually(t, "the dial is under way", func() bool { return c.count("create pods/portforward") > 0 })
 	f.Close()
+}
+
+// resetTunnel gives a connection whose tunnel is reset, as a proxy's end does it,
+// once something was written: its next Read tells, or that Write.
+type resetTunnel struct {
+	net.Conn
+	written chan struct{} // nil if Write tells
+}
+
+func (r *resetTunnel) DialContext(context.Context, string, string) (net.Conn, error) { return r, nil }
+
+func (r *resetTunnel) lost() error {
+	return &LostError{Err: fmt.Errorf("on the tunnel: %w", syscall.ECONNRESET)}
+}
+
+func (r *resetTunnel) Write(p []byte) (int, error) {
+	if r.written == nil {
+		return 0, r.lost()
+	}
+	close(r.written)
+	return len(p), nil
+}
+
+func (r *resetTunnel) Read(p []byte) (int, error) {
+	if r.written == nil {
+		return r.Conn.Read(p)
+	}
+	<-r.written
+	return 0, r.lost()
+}
+
+// TestForwarderResetTunnelIsNoEnd: a reset of the tunnel is not one of the client,
+// who must not take it for a regular end.
+func TestForwarderResetTunnelIsNoEnd(t *testing.T) {
+	for name, written := range map[string]chan struct{}{"reading": make(chan struct{}), "writing": nil} {
+		t.Run(name, func(t *testing.T) {
+			near, far := socketPair(t)
+			defer far.Close()
+			told := make(chan error, 1)
+			f := forward(t, &resetTunnel{near, written}, ForwarderConfig{OnError: func(err error) { told <- err }})
+			conn := local(t, f)
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the client got %v, want a reset", err)
+			}
+			eventually(t, "the connection ends", func() bool { return f.Active() == 0 })
+			var lost *LostError
+			select {
+			case err := <-told:
+				if !errors.As(err, &lost) {
+					t.Errorf("told %v", err)
+				}
+			default:
+				t.Error("nothing was told")
+			}
+		})
+	}
 }
