@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -75,7 +76,7 @@ func (t errorTable) add(class string, at time.Duration, message func() string) {
 	e, known := t.entry(class)
 	e.Count++
 	if !known || at < e.FirstAt {
-		e.First, e.FirstAt = message(), at
+		e.First, e.FirstAt = strings.TrimPrefix(message(), class+": "), at
 	}
 }
 

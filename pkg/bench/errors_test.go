@@ -41,10 +41,10 @@ func TestErrorTable(t *testing.T) {
 	a.add("x", 5*time.Second, message("second"))
 	b.add("x", 3*time.Second, message("first"))
 	b.add("x", 4*time.Second, message("between"))
-	b.add("y", 9*time.Second, message("y"))
+	b.add("y", 9*time.Second, message("y: why")) // the class is printed before it
 	a.merge(b)
 	got := a.sorted()
-	if len(got) != 2 || got[0] != (ErrorCount{Class: "x", Count: 3, First: "first", FirstAt: 3 * time.Second}) || got[1].Class != "y" || got[1].Count != 1 {
+	if len(got) != 2 || got[0] != (ErrorCount{Class: "x", Count: 3, First: "first", FirstAt: 3 * time.Second}) || got[1].Class != "y" || got[1].First != "why" || got[1].Count != 1 {
 		t.Errorf("got %+v", got)
 	}
 }

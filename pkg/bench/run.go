@@ -222,7 +222,7 @@ func (r *run) take() Progress {
 			Start: time.Duration(r.lastTake - r.origin), Width: width,
 			Completed: s.completed, Failed: s.failed, Inferences: s.inferences,
 			P50: time.Duration(s.response.quantile(0.5)), P99: p99, Max: time.Duration(s.response.max),
-			Mean: time.Duration(s.response.mean()),
+			Mean: time.Duration(s.response.mean()), Deviation: time.Duration(s.response.deviation()),
 		})
 	}
 	rate := perSecond(s.completed, width)
@@ -267,7 +267,7 @@ func (r *run) result(interrupted bool) *Result {
 	if after, ok := r.runner.usage(); ok && r.usageKnown {
 		res.CPU = clientCPU(r.usage, after, res.Completed)
 	}
-	res.Stability = stabilityOf(res.Series, res.Offered, res.Response)
+	res.Stability = stabilityOf(res.Series, res.Offered)
 	res.End = res.Start.Add(res.Elapsed)
 	return res
 }

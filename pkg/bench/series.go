@@ -1,6 +1,9 @@
 package bench
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // maxSeconds is the most intervals that a series keeps.
 const maxSeconds = 3600
@@ -18,6 +21,8 @@ type Second struct {
 	P50, P99, Max time.Duration
 	// Mean of the same response times, exact also where intervals were joined.
 	Mean time.Duration
+	// Deviation is their standard deviation, likewise.
+	Deviation time.Duration
 }
 
 // series collects seconds in bounded memory.
@@ -60,8 +65,20 @@ func join(a, b Second) Second {
 		Start: a.Start, Width: a.Width + b.Width,
 		Completed: a.Completed + b.Completed, Failed: a.Failed + b.Failed, Inferences: a.Inferences + b.Inferences,
 		P50: max(a.P50, b.P50), P99: max(a.P99, b.P99), Max: max(a.Max, b.Max),
-		Mean: meanOf(a, b),
+		Mean: meanOf(a, b), Deviation: deviationOf(a, b),
 	}
+}
+
+func deviationOf(a, b Second) time.Duration {
+	n := float64(a.Completed + b.Completed)
+	if n == 0 {
+		return 0
+	}
+	part := func(s Second) float64 {
+		off := float64(s.Mean - meanOf(a, b))
+		return (float64(s.Deviation)*float64(s.Deviation) + off*off) * float64(s.Completed) / n
+	}
+	return time.Duration(math.Sqrt(part(a) + part(b)))
 }
 
 func meanOf(a, b Second) time.Duration {

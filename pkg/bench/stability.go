@@ -43,11 +43,12 @@ type Window struct {
 	Start, Width  time.Duration
 	RatePerSecond float64       // of completed requests
 	Response      time.Duration // mean
+
+	deviation time.Duration // of the response times in it
 }
 
-// stabilityOf is nil for a series too short to be compared. response is that of
-// the whole run.
-func stabilityOf(series []Second, offered time.Duration, response Latency) *Stability {
+// stabilityOf is nil for a series too short to be compared.
+func stabilityOf(series []Second, offered time.Duration) *Stability {
 	windows := windowsOf(series, offered)
 	if len(windows) < comparedWindows {
 		return nil
@@ -55,7 +56,7 @@ func stabilityOf(series []Second, offered time.Duration, response Latency) *Stab
 	s := &Stability{Windows: windows, Compared: comparedWindows}
 	last := windows[len(windows)-comparedWindows:]
 	rate, mean := meansOf(last)
-	s.RateLimit, s.ResponseLimit = limitsOf(last, rate, mean, response)
+	s.RateLimit, s.ResponseLimit = limitsOf(last, rate, mean)
 	for _, w := range last {
 		s.RateSpread = max(s.RateSpread, distance(w.RatePerSecond, rate))
 		s.ResponseSpread = max(s.ResponseSpread, distance(float64(w.Response), mean))
@@ -88,7 +89,7 @@ func windowsOf(series []Second, offered time.Duration) []Window {
 		for _, s := range series[i+1 : i+per] {
 			joined = join(joined, s)
 		}
-		windows = append(windows, Window{Start: joined.Start, Width: joined.Width, RatePerSecond: perSecond(joined.Completed, joined.Width), Response: joined.Mean})
+		windows = append(windows, Window{Start: joined.Start, Width: joined.Width, RatePerSecond: perSecond(joined.Completed, joined.Width), Response: joined.Mean, deviation: joined.Deviation})
 	}
 	return windows
 }
@@ -102,18 +103,20 @@ func meansOf(windows []Window) (rate, response float64) {
 }
 
 // limitsOf allows for chance: a count of n that came by itself has a standard error
-// of √n, and a mean of n times that of one of them by √n.
-func limitsOf(windows []Window, rate, mean float64, response Latency) (rateLimit, responseLimit float64) {
+// of √n, and a mean of n times that of one of them by √n. The times' deviation is that
+// within a window: in the whole run's, a drift would excuse itself.
+func limitsOf(windows []Window, rate, mean float64) (rateLimit, responseLimit float64) {
 	rateLimit, responseLimit = stabilityLimit, stabilityLimit
-	n := 0.0 // requests of a window
+	n, variance := 0.0, 0.0 // requests of a window, and their times'
 	for _, w := range windows {
+		variance += float64(w.deviation) * float64(w.deviation) / float64(len(windows))
 		n += w.RatePerSecond * w.Width.Seconds() / float64(len(windows))
 	}
 	if n > 0 && rate > 0 {
 		rateLimit = max(rateLimit, chance/math.Sqrt(n))
 	}
 	if n > 0 && mean > 0 {
-		responseLimit = max(responseLimit, chance*float64(response.StdDev())/mean/math.Sqrt(n))
+		responseLimit = max(responseLimit, chance*math.Sqrt(variance)/mean/math.Sqrt(n))
 	}
 	return rateLimit, responseLimit
 }

@@ -16,6 +16,14 @@ func seconds(counts []uint64, means []time.Duration) []Second {
 	return list
 }
 
+// deviating gives the times of each second this standard deviation.
+func deviating(by time.Duration, list []Second) []Second {
+	for i := range list {
+		list[i].Deviation = by
+	}
+	return list
+}
+
 func repeat[T any](n int, v T) []T {
 	list := make([]T, n)
 	for i := range list {
@@ -35,23 +43,22 @@ func TestStability(t *testing.T) {
 		from    time.Duration
 		rate    float64 // spreads
 		latency float64
-
-		response Latency
 	}{
-		{"even", seconds(repeat(10, uint64(10_000)), repeat(10, 10*ms)), 10 * time.Second, 10, true, 0, 0, 0, LatencyOf()},
-		{"30 s in windows of 3", seconds(repeat(30, uint64(10_000)), repeat(30, 10*ms)), 30 * time.Second, 10, true, 0, 0, 0, LatencyOf()},
-		{"a slow beginning", seconds([]uint64{1000, 5000, 10_000, 10_000, 10_000, 10_000}, repeat(6, 10*ms)), 6 * time.Second, 6, true, 2 * time.Second, 0, 0, LatencyOf()},
-		{"throughput falls", seconds([]uint64{10_000, 10_000, 10_000, 9000, 6000}, repeat(5, 10*ms)), 5 * time.Second, 5, false, 0, 0.28, 0, LatencyOf()},
-		{"latency climbs", seconds(repeat(4, uint64(10_000)), []time.Duration{10 * ms, 10 * ms, 20 * ms, 30 * ms}), 4 * time.Second, 4, false, 0, 0, 0.5, LatencyOf()},
-		{"just within", seconds([]uint64{9100, 10_000, 10_900}, repeat(3, 10*ms)), 3 * time.Second, 3, true, 0, 0.09, 0, LatencyOf()},
-		{"too short", seconds(repeat(2, uint64(10_000)), repeat(2, 10*ms)), 2 * time.Second, 0, false, 0, 0, 0, LatencyOf()},
-		{"the tail is no window", append(seconds(repeat(3, uint64(10_000)), repeat(3, 10*ms)), Second{Start: 3 * time.Second, Width: time.Second, Completed: 1, Mean: time.Second}), 3 * time.Second, 3, true, 0, 0, 0, LatencyOf()},
-		{"few requests, as chance has it", seconds([]uint64{20, 30, 25}, repeat(3, 10*ms)), 3 * time.Second, 3, true, 0, 0.2, 0, LatencyOf()},
-		{"few requests, more than chance", seconds([]uint64{5, 40, 30}, repeat(3, 10*ms)), 3 * time.Second, 3, false, 0, 0.8, 0, LatencyOf()},
-		{"times that differ by themselves", seconds(repeat(3, uint64(25)), []time.Duration{8 * ms, 10 * ms, 12 * ms}), 3 * time.Second, 3, true, 0, 0, 0.2, LatencyOf(4*ms, 16*ms)},
-		{"nothing completed", seconds(repeat(4, uint64(0)), repeat(4, 0*ms)), 4 * time.Second, 4, true, 0, 0, 0, LatencyOf()},
+		{"even", seconds(repeat(10, uint64(10_000)), repeat(10, 10*ms)), 10 * time.Second, 10, true, 0, 0, 0},
+		{"30 s in windows of 3", seconds(repeat(30, uint64(10_000)), repeat(30, 10*ms)), 30 * time.Second, 10, true, 0, 0, 0},
+		{"a slow beginning", seconds([]uint64{1000, 5000, 10_000, 10_000, 10_000, 10_000}, repeat(6, 10*ms)), 6 * time.Second, 6, true, 2 * time.Second, 0, 0},
+		{"throughput falls", seconds([]uint64{10_000, 10_000, 10_000, 9000, 6000}, repeat(5, 10*ms)), 5 * time.Second, 5, false, 0, 0.28, 0},
+		{"latency climbs", seconds(repeat(4, uint64(10_000)), []time.Duration{10 * ms, 10 * ms, 20 * ms, 30 * ms}), 4 * time.Second, 4, false, 0, 0, 0.5},
+		{"just within", seconds([]uint64{9100, 10_000, 10_900}, repeat(3, 10*ms)), 3 * time.Second, 3, true, 0, 0.09, 0},
+		{"too short", seconds(repeat(2, uint64(10_000)), repeat(2, 10*ms)), 2 * time.Second, 0, false, 0, 0, 0},
+		{"the tail is no window", append(seconds(repeat(3, uint64(10_000)), repeat(3, 10*ms)), Second{Start: 3 * time.Second, Width: time.Second, Completed: 1, Mean: time.Second}), 3 * time.Second, 3, true, 0, 0, 0},
+		{"few requests, as chance has it", seconds([]uint64{20, 30, 25}, repeat(3, 10*ms)), 3 * time.Second, 3, true, 0, 0.2, 0},
+		{"few requests, more than chance", seconds([]uint64{5, 40, 30}, repeat(3, 10*ms)), 3 * time.Second, 3, false, 0, 0.8, 0},
+		{"times that differ by themselves", deviating(6*ms, seconds(repeat(3, uint64(25)), []time.Duration{8 * ms, 10 * ms, 12 * ms})), 3 * time.Second, 3, true, 0, 0, 0.2},
+		{"a queue that grows", deviating(6*ms, seconds(repeat(3, uint64(25)), []time.Duration{60 * ms, 100 * ms, 140 * ms})), 3 * time.Second, 3, false, 0, 0, 0.4},
+		{"nothing completed", seconds(repeat(4, uint64(0)), repeat(4, 0*ms)), 4 * time.Second, 4, true, 0, 0, 0},
 	} {
-		s := stabilityOf(tc.series, tc.offered, tc.response)
+		s := stabilityOf(tc.series, tc.offered)
 		if s == nil {
 			if tc.windows != 0 {
 				t.Errorf("%s: no stability", tc.name)

@@ -86,6 +86,8 @@ const (
 	queueShare   = 0.4
 	computeShare = 0.5
 	outsideShare = 0.5
+	// Less than this share is little of a queue.
+	littleQueue = 0.1
 	// A path that carries this much is busy copying rather than answering.
 	muchBytesPerSecond = 20 << 20
 	// A GPU busier than this has nothing left to give.
@@ -131,6 +133,9 @@ func judgeFailures(r *Result) (Verdict, bool) {
 		Kind:    VerdictFailed,
 		Summary: fmt.Sprintf("%s of %s requests failed; the latencies are those of the few that did not", percent(float64(r.Failed)/float64(finished)), count(finished)),
 		Next:    "mend the errors first; the server's log has its side of them",
+	}
+	if r.Completed == 0 {
+		v.Summary = fmt.Sprintf("none of %s requests succeeded", count(finished))
 	}
 	for _, e := range r.Errors {
 		v.Evidence = append(v.Evidence, fmt.Sprintf("%s × %s: %s", count(e.Count), e.Class, e.First))
@@ -252,9 +257,13 @@ func judgeServer(f Facts) Verdict {
 			Next:     next,
 		}
 	case gpuBusy, share(compute) >= computeShare && !one && !gpuIdle && f.Result.Load.RatePerSecond == 0:
+		summary := fmt.Sprintf("the model itself takes %s per request and little waits before it", ms(compute))
+		if share(s.Queue) >= littleQueue {
+			summary = fmt.Sprintf("the model itself takes %s per request, after %s in its queue", ms(compute), ms(s.Queue))
+		}
 		return Verdict{
 			Kind:     VerdictComputeBound,
-			Summary:  fmt.Sprintf("the model itself takes %s per request and little waits before it", ms(compute)),
+			Summary:  summary,
 			Evidence: evidence,
 			Next:     "a faster model (precision, TensorRT, smaller inputs) or more GPUs will show; more client load will only queue",
 		}

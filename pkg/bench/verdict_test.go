@@ -44,6 +44,10 @@ func TestJudge(t *testing.T) {
 			r.Failed = 90
 			r.Errors = []ErrorCount{{Class: "http 503", Count: 90, First: "queue full"}}
 		})}, VerdictFailed, "90 × http 503: queue full"},
+		{"all failed", Facts{Result: ran(0, 0, func(r *Result) {
+			r.Failed = 2000
+			r.Errors = []ErrorCount{{Class: "timeout", Count: 2000, First: "no answer"}}
+		})}, VerdictFailed, "none of 2,000 requests succeeded\n2,000 × timeout: no answer"},
 		{"the client is late", Facts{Result: ran(100, 5*msec, open(1000, 30*msec, 10))}, VerdictClientBound, "late"},
 		{"the client is a little late", Facts{Result: ran(1000, 5*msec, open(100, msec/10, 10)), Server: &ServerFacts{ComputeInfer: 4 * msec}}, VerdictHealthy, "--rate"},
 		{"the server does not keep up", Facts{Result: ran(100, 50*msec, open(1000, 300*msec, 64))}, VerdictQueueBound, "offer less"},
@@ -66,6 +70,7 @@ func TestJudge(t *testing.T) {
 		}), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"counters lost", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Partial: true, ComputeInfer: 20 * msec, GPUUtilization: busy(0.9)}}, VerdictComputeBound, "by the counters that were not lost"},
 		{"numbers below one", Facts{Result: ran(1000, 2*msec, nil), Server: &ServerFacts{Queue: 1500 * time.Microsecond, ComputeInfer: 239 * time.Microsecond}}, VerdictQueueBound, "compute 0.239 ms"},
+		{"compute behind a queue", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Queue: 38 * msec, ComputeInfer: 60 * msec}}, VerdictComputeBound, "takes 60.0 ms per request, after 38.0 ms in its queue"},
 		{"one at a time", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.Load.Concurrency = 1 }), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"compute with an idle GPU", Facts{Result: ran(1000, 10*msec, nil), Server: &ServerFacts{ComputeInfer: 9 * msec, GPUUtilization: busy(0.1)}}, VerdictHealthy, "--concurrency"},
 	} {

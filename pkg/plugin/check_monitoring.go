@@ -256,15 +256,15 @@ func (m *monitoring) tritonSeries(ctx context.Context) check.Outcome {
 	return check.OK(fmt.Sprintf("%s nv_inference_* series", report.Count(uint64(total))))
 }
 
-const noGPUNode = "the cluster has no GPU node now"
+const noExporter = "there is no GPU exporter now"
 
 func (m *monitoring) gpuTargets(ctx context.Context) check.Outcome {
-	return m.targetCheck(ctx, m.watched.exporters, noGPUNode)
+	return m.targetCheck(ctx, m.watched.exporters, noExporter)
 }
 
 func (m *monitoring) gpuSeries(ctx context.Context) check.Outcome {
 	if len(m.watched.exporters) == 0 {
-		return check.Skip(noGPUNode)
+		return check.Skip(noExporter)
 	}
 	prometheus, err := m.prometheusAPI(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/kubectl-triton/kubectl-triton/assets"
 	"github.com/kubectl-triton/kubectl-triton/pkg/dashboard"
 	"github.com/kubectl-triton/kubectl-triton/pkg/grafana"
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 )
 
 // DashboardsListOptions are the flags of "kubectl triton dashboards list".
@@ -170,6 +171,16 @@ func printDashboards(w io.Writer, list []listedDashboard) error {
 		}
 		rows = append(rows, []string{d.UID, shorten(d.Title, 28), shorten(d.Folder, 20), provisioned, d.State})
 	}
+	const title, shortest = 1, 12
+	if excess := tableWidth(rows) - report.Width; excess > 0 {
+		widest := 0
+		for _, row := range rows {
+			widest = max(widest, lipgloss.Width(row[title]))
+		}
+		for _, row := range rows {
+			row[title] = shorten(row[title], max(shortest, widest-excess))
+		}
+	}
 	return printTable(w, rows, func(r *lipgloss.Renderer, state string) lipgloss.Style {
 		switch state {
 		case dashboardCurrent:
@@ -179,6 +190,19 @@ func printDashboards(w io.Writer, list []listedDashboard) error {
 		}
 		return r.NewStyle()
 	})
+}
+
+// tableWidth is that of printTable's lines.
+func tableWidth(rows [][]string) int {
+	total := 2 * (len(rows[0]) - 1)
+	for i := range rows[0] {
+		widest := 0
+		for _, row := range rows {
+			widest = max(widest, lipgloss.Width(row[i]))
+		}
+		total += widest
+	}
+	return total
 }
 
 // printTable aligns rows under a bold first one; style is that of the last cell.

@@ -12,9 +12,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/charmbracelet/lipgloss"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-triton/kubectl-triton/assets"
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 )
 
 // savingGrafana keeps dashboards and folders; those in provisioned can't be
@@ -167,4 +169,23 @@ func TestDashboardsCommands(t *testing.T) {
 	expect(run("list", "-o", "nonsense"), 2, "table or json or yaml")
 	server.Close()
 	expect(run("list"), 1, "unknown", "connection refused")
+}
+
+// TestDashboardTableFits: where uids and titles are long, titles give way.
+func TestDashboardTableFits(t *testing.T) {
+	var out bytes.Buffer
+	if err := printDashboards(&out, []listedDashboard{
+		{UID: "gpu-dashboard", Title: "GPUs", Folder: "Triton", State: dashboardCurrent},
+		{UID: "sandbox-k8s-resources-cluster", Title: "Kubernetes / Compute Resources / Cluster", Folder: "General", Provisioned: true, State: dashboardOther},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		if w := lipgloss.Width(line); w > report.Width {
+			t.Errorf("%d columns: %q", w, line)
+		}
+	}
+	if !strings.Contains(out.String(), "sandbox-k8s-resources-cluster  Kubernetes / C") {
+		t.Errorf("a uid or a title is lost:\n%s", out.String())
+	}
 }

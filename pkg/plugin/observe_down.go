@@ -226,7 +226,11 @@ func (d *removal) report(plan *stack.Removal) *report.Stack {
 		r.Components = append(r.Components, kept)
 	}
 	if plan.Empty() {
-		r.Notes = append(r.Notes, "'observe up' made nothing in this cluster that is still there")
+		note := "'observe up' made nothing in this cluster that is still there"
+		if len(plan.Kept) > 0 {
+			note += ", but for what is listed"
+		}
+		r.Notes = append(r.Notes, note)
 	}
 	return r
 }

@@ -103,7 +103,7 @@ func (o *ObserveOpenOptions) noneInStack(ctx context.Context, c *cluster, w want
 			return fmt.Errorf("%s; the cluster has one at: %s", what, flagsFor(elsewhere, true))
 		}
 	}
-	return fmt.Errorf("%s: no Service has one of its labels or names; name it with --stack-namespace and --service", what)
+	return fmt.Errorf("%s: no Service has one of its labels or names; install the stack with 'kubectl triton observe up', or name one that is there with --stack-namespace and --service", what)
 }
 
 func flagsFor(services []stackService, withNamespace bool) string {

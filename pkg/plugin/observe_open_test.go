@@ -107,7 +107,7 @@ func TestFindInStack(t *testing.T) {
 		{name: "chosen", target: "grafana", service: "two", objects: []runtime.Object{labelled("monitoring", "one", grafana, web), labelled("monitoring", "two", grafana, web)}, want: "monitoring/two:80"},
 		{name: "chosen and absent", target: "grafana", service: "three", objects: []runtime.Object{labelled("monitoring", "one", grafana, web)}, wantErr: "no Service three in namespace monitoring; it has: one"},
 		{name: "elsewhere", target: "grafana", objects: []runtime.Object{labelled("obs", "g", grafana, web)}, wantErr: "the cluster has one at: --stack-namespace obs --service g"},
-		{name: "nowhere", target: "prometheus", wantErr: "no Prometheus in namespace monitoring: no Service has one of its labels or names"},
+		{name: "nowhere", target: "prometheus", wantErr: "no Prometheus in namespace monitoring: no Service has one of its labels or names; install the stack with 'kubectl triton observe up'"},
 		{name: "without ports", target: "grafana", objects: []runtime.Object{labelled("monitoring", "g", grafana)}, wantErr: "has no ports"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

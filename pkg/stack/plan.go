@@ -212,7 +212,7 @@ func (p *Plan) inspect(ctx context.Context, c *Component, releases *Releases, ow
 		return err
 	}
 	p.adopt(c, release)
-	c.Note += fmt.Sprintf(", revision %d, %s since %s", own.Revision, own.Status, own.Updated.Local().Format(time.DateTime))
+	c.Note += fmt.Sprintf(", revision %d, %s since %s", own.Revision, own.Status, own.Updated.Local().Format(time.DateTime+" MST"))
 	return nil
 }
 
