@@ -239,6 +239,14 @@ func judgeServer(f Facts) Verdict {
 	}
 	switch {
 	case share(s.Queue) >= queueShare:
+		if answered, ok := fallsBehind(f.Result); ok {
+			return Verdict{
+				Kind:     VerdictQueueBound,
+				Summary:  fmt.Sprintf("the server did not keep up with %s req/s: it answered %s, and the rest waits longer and longer", number(f.Result.Load.RatePerSecond), number(answered)),
+				Evidence: evidence,
+				Next:     "offer less (--rate) to find the rate it sustains; to raise that, " + unqueue(s, gpuBusy),
+			}
+		}
 		return Verdict{
 			Kind:     VerdictQueueBound,
 			Summary:  fmt.Sprintf("requests wait %s for a model instance and compute %s", ms(s.Queue), ms(compute)),
@@ -272,12 +280,23 @@ func judgeServer(f Facts) Verdict {
 	if f.Result.Load.RatePerSecond > 0 {
 		next = "raise --rate to find where latency starts to climb"
 	}
-	return Verdict{
-		Kind:     VerdictHealthy,
-		Summary:  "nothing in the path is near its limit at this load",
-		Evidence: evidence,
-		Next:     next,
+	summary := "nothing in the path is near its limit at this load"
+	if st := f.Result.Stability; st != nil && !st.Steady {
+		summary += ", but the figures did not hold still"
+		next = "run longer (--duration) or warm up longer until they do; then " + next
 	}
+	return Verdict{Kind: VerdictHealthy, Summary: summary, Evidence: evidence, Next: next}
+}
+
+// fallsBehind tells whether fewer requests were answered at the end of an open
+// loop than came by more than chance explains, and at which rate.
+func fallsBehind(r *Result) (answeredPerSecond float64, ok bool) {
+	st := r.Stability
+	if r.Load.RatePerSecond <= 0 || st == nil {
+		return 0, false
+	}
+	answeredPerSecond, _ = meansOf(st.Windows[len(st.Windows)-st.Compared:])
+	return answeredPerSecond, answeredPerSecond < (1-st.RateLimit)*r.OfferedRate()
 }
 
 func unqueue(s *ServerFacts, gpuBusy bool) string {

@@ -71,6 +71,17 @@ func TestJudge(t *testing.T) {
 		{"counters lost", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Partial: true, ComputeInfer: 20 * msec, GPUUtilization: busy(0.9)}}, VerdictComputeBound, "by the counters that were not lost"},
 		{"numbers below one", Facts{Result: ran(1000, 2*msec, nil), Server: &ServerFacts{Queue: 1500 * time.Microsecond, ComputeInfer: 239 * time.Microsecond}}, VerdictQueueBound, "compute 0.239 ms"},
 		{"compute behind a queue", Facts{Result: ran(1000, 100*msec, nil), Server: &ServerFacts{Queue: 38 * msec, ComputeInfer: 60 * msec}}, VerdictComputeBound, "takes 60.0 ms per request, after 38.0 ms in its queue"},
+		{"queue, more offered than answered", Facts{Result: ran(1000, 100*msec, func(r *Result) {
+			open(200, 0, 64)(r)
+			r.Issued, r.Offered, r.Stability = 2000, 10*time.Second, answering(52)
+		}), Server: &ServerFacts{Queue: 70 * msec, ComputeInfer: 28 * msec, MaxBatchSize: 8, BatchSize: 1, AverageBatch: 1}}, VerdictQueueBound, "did not keep up with 200 req/s: it answered 52.0"},
+		{"queue, all answered", Facts{Result: ran(1000, 100*msec, func(r *Result) {
+			open(200, 0, 64)(r)
+			r.Issued, r.Offered, r.Stability = 2000, 10*time.Second, answering(195)
+		}), Server: &ServerFacts{Queue: 70 * msec, ComputeInfer: 28 * msec, MaxBatchSize: 8, BatchSize: 1, AverageBatch: 1}}, VerdictQueueBound, "requests wait 70.0 ms"},
+		{"healthy and not steady", Facts{Result: ran(1000, 10*msec, func(r *Result) {
+			r.Load.Concurrency, r.Stability = 1, &Stability{}
+		}), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "did not hold still\n"},
 		{"one at a time", Facts{Result: ran(1000, 10*msec, func(r *Result) { r.Load.Concurrency = 1 }), Server: &ServerFacts{ComputeInfer: 9 * msec}}, VerdictHealthy, "--concurrency"},
 		{"compute with an idle GPU", Facts{Result: ran(1000, 10*msec, nil), Server: &ServerFacts{ComputeInfer: 9 * msec, GPUUtilization: busy(0.1)}}, VerdictHealthy, "--concurrency"},
 	} {
@@ -82,6 +93,11 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// answering is a steady rate.
+func answering(perSecond float64) *Stability {
+	return &Stability{Windows: []Window{{RatePerSecond: perSecond}, {RatePerSecond: perSecond}, {RatePerSecond: perSecond}}, Compared: 3, RateLimit: stabilityLimit, Steady: true}
 }
 
 // TestNumbers: the verdict's numbers look like those of the report below it.
