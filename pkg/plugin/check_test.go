@@ -462,7 +462,7 @@ func TestAccessAsksOnce(t *testing.T) {
 	if r.Counts.Warnings != len(category.Checkers) || r.Counts.Failed != 0 {
 		t.Errorf("%+v", r.Counts)
 	}
-	if what := r.Categories[0].Checks[0].Findings[0].What; !strings.HasPrefix(what, "you may not; it needs: get services in namespace triton (to find Triton); get, list pods in namespace triton") {
+	if what := r.Categories[0].Checks[0].Findings[0].What; !strings.HasPrefix(what, "you may not; it needs: get services in namespace triton (to find Triton); list pods in namespace triton") {
 		t.Errorf("it says %q", what)
 	}
 }

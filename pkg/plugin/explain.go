@@ -46,7 +46,7 @@ func (c *cluster) sentence(err error, doing string) error {
 	var op *net.OpError
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("could not %s: the cluster does not allow it: %s; ask for a Role that grants it, and see what is granted with 'kubectl auth can-i --list'", doing, apiMessage(err))
+		return fmt.Errorf("could not %s: the cluster does not allow it: %s; %s", doing, apiMessage(err), askForRole)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("could not %s: the API server at %s does not accept these credentials; log in again or choose another --context", doing, server)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -68,7 +68,6 @@ func (c *cluster) advise(err error) error {
 	if err == nil || errors.As(err, &done) || errors.As(err, &usage) || errors.As(err, &charts) {
 		return err
 	}
-	const granted = "ask for a Role that grants it, and see what is granted with 'kubectl auth can-i --list'"
 	const network = "check the network or VPN and 'kubectl cluster-info'"
 	const webhooks = "see 'kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations'"
 	var request *url.Error
@@ -81,7 +80,7 @@ func (c *cluster) advise(err error) error {
 	case strings.Contains(text, "exceeded quota: "):
 		return fmt.Errorf("%w; raise the quota, or use another namespace by --stack-namespace", err)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; %s", err, granted)
+		return fmt.Errorf("%w; %s", err, askForRole)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%w: the API server at %s does not accept these credentials; log in again or choose another --context", err, c.rest.Host)
 	case errors.As(err, &request) && strings.HasPrefix(request.URL, c.rest.Host):

@@ -175,7 +175,7 @@ func (c *cluster) surveyGPUs(ctx context.Context, names []string, also ...func(*
 	}
 	for _, d := range found.Denied {
 		if d.Kind == gpu.KindNode {
-			return nil, fmt.Errorf("could not list the nodes: the cluster does not allow it: %s; ask for a ClusterRole that may list nodes, and see what is granted with 'kubectl auth can-i --list'", d.Reason)
+			return nil, fmt.Errorf("could not list the nodes: the cluster does not allow it: %s; %s", d.Reason, askForRole)
 		}
 	}
 	for _, name := range names {

@@ -160,7 +160,7 @@ func newNodesReport(c *gpu.Cluster, names []string, context string) *nodesReport
 		}
 	}
 	for _, d := range c.Denied {
-		r.Missing = append(r.Missing, report.Missing{Part: missingFor(d.Kind), Why: d.Reason, Fix: "ask for a ClusterRole that may list what is missing; see what is granted with 'kubectl auth can-i --list'"})
+		r.Missing = append(r.Missing, report.Missing{Part: missingFor(d.Kind), Why: d.Reason, Fix: askForRole})
 	}
 	return r
 }

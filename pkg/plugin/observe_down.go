@@ -118,7 +118,11 @@ type removal struct {
 
 func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 	o := d.options
-	if err := d.cluster.preflight(ctx, o.StackNamespace, downPermissions(o.StackNamespace)); err != nil {
+	needed := downPermissions(o.StackNamespace)
+	if o.Purge {
+		needed = purgePermissions(o.StackNamespace)
+	}
+	if err := d.cluster.preflight(ctx, o.StackNamespace, needed); err != nil {
 		return nil, err
 	}
 	client, err := o.stackClient(d.cluster)

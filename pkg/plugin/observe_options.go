@@ -171,7 +171,7 @@ func (o *StackOptions) survey(ctx context.Context, c *cluster) (*stackSurvey, er
 		return nil, c.explain(gpuErr, "look at the cluster's GPU nodes")
 	}
 	for _, d := range s.gpus.Denied {
-		s.notes = append(s.notes, fmt.Sprintf("you may not read everything of kind %s, and what follows from it is not known: %s", d.Kind, d.Reason))
+		s.notes = append(s.notes, fmt.Sprintf("you may not read everything of kind %s, and what follows from it is not known: %s; %s", d.Kind, d.Reason, askForRole))
 	}
 	return s, nil
 }

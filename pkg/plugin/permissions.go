@@ -2,6 +2,9 @@ package plugin
 
 import "slices"
 
+// askForRole is what to try next when the API server denies something.
+const askForRole = "ask for a Role that grants it, and see what is granted with 'kubectl auth can-i --list'"
+
 // permission is one thing that a command has to be allowed to do.
 type permission struct {
 	group, resource, namespace string // namespace "" is the whole cluster
@@ -34,6 +37,7 @@ func grants(triton, monitoring string) []grant {
 		{"observe-open", []string{"observe open"}, openPermissions(monitoring), watchPods(monitoring), "watch"},
 		{"observe-render", []string{"observe render"}, renderPermissions(monitoring), gpuFurther(), "gpu"},
 		{"observe-down", []string{"observe down"}, downPermissions(monitoring), downFurther(monitoring), "charts"},
+		{"observe-down-purge", []string{"observe down --purge"}, purgePermissions(monitoring), downFurther(monitoring), "charts"},
 	}
 }
 
@@ -45,7 +49,7 @@ func grafanaSecretName() string { return "prom-operator-grafana" }
 func benchPermissions(namespace string) []permission {
 	return []permission{
 		{"", "services", namespace, []string{"get"}, "find Triton", nil},
-		{"", "pods", namespace, []string{"get", "list"}, "choose a ready pod", nil},
+		{"", "pods", namespace, []string{"list"}, "choose a ready pod", nil},
 		{"", "pods/portforward", namespace, []string{"create"}, "reach Triton", nil},
 	}
 }
@@ -244,6 +248,15 @@ func downPermissions(namespace string) []permission {
 		{"rbac.authorization.k8s.io", "clusterroles", "", []string{"delete"}, "delete the releases' roles", nil},
 		{"rbac.authorization.k8s.io", "clusterrolebindings", "", []string{"delete"}, "delete the releases' roles", nil},
 	}
+}
+
+// purgePermissions are what "observe down --purge" needs whatever it finds.
+func purgePermissions(namespace string) []permission {
+	return append(downPermissions(namespace), []permission{
+		{"apiextensions.k8s.io", "customresourcedefinitions", "", []string{"get", "delete"}, "delete prometheus-operator's kinds", nil},
+		{"", "persistentvolumeclaims", namespace, []string{"get", "delete"}, "delete the volume claims", nil},
+		{"", "services", "kube-system", []string{"get", "delete"}, "delete the kubelets' Service", nil},
+	}...)
 }
 
 // downFurther are what the charts' objects need.

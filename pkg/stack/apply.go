@@ -122,6 +122,9 @@ func (c *Client) gone(ctx context.Context, r Ref) error {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
+		if apierrors.IsForbidden(err) {
+			return fmt.Errorf("could not see whether %s is gone: %w", r, err)
+		}
 		select {
 		case <-ctx.Done():
 			why := ""

@@ -1,13 +1,12 @@
 package triton
 
 import (
-	"io"
 	"net"
-	"os"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton/internal/rawtcp"
 )
 
 // maxRawBytes bounds what is written while the scheduler can't have the thread.
@@ -33,12 +32,8 @@ type rawExchange struct {
 
 // newRawExchange returns nil for a connection that is not plain TCP.
 func newRawExchange(conn net.Conn) *rawExchange {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
+	raw := rawtcp.Conn(conn)
+	if raw == nil {
 		return nil
 	}
 	r := &rawExchange{conn: raw}
@@ -66,29 +61,13 @@ func (r *rawExchange) exchange(out, in []byte) (written, read int, writeErr, err
 // so that an answer to what is written in it wakes the next one.
 func (r *rawExchange) next(fd uintptr) (done bool) {
 	if !r.wrote {
-		n, errno := rawIO(syscall.SYS_WRITE, fd, r.out)
-		r.written = n
-		if errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR {
-			r.writeErr = os.NewSyscallError("write", errno)
-		}
-		r.wrote = n == len(r.out)
+		r.written, r.writeErr = rawtcp.Write(fd, r.out)
+		r.wrote = r.written == len(r.out)
 		return !r.wrote
 	}
-	for {
-		n, errno := rawIO(syscall.SYS_READ, fd, r.in)
-		switch {
-		case errno == syscall.EINTR:
-			continue
-		case errno == syscall.EAGAIN:
-			return false
-		case errno != 0:
-			r.readErr = os.NewSyscallError("read", errno)
-		case n == 0:
-			r.readErr = io.EOF
-		}
-		r.read = n
-		return true
-	}
+	n, arrived, err := rawtcp.Read(fd, r.in)
+	r.read, r.readErr = n, err
+	return arrived
 }
 
 // ended tells whether the other side has closed its direction and nothing of it
@@ -100,13 +79,4 @@ func (r *rawExchange) ended() (ended bool) {
 		ended = n == 0 && err == nil
 	})
 	return ended && err == nil
-}
-
-// rawIO reads or writes; the descriptor doesn't block.
-func rawIO(call, fd uintptr, p []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), 0
 }

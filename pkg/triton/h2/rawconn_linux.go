@@ -1,16 +1,14 @@
 package h2
 
 import (
-	"io"
 	"net"
-	"os"
 	"syscall"
-	"unsafe"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/triton/internal/rawtcp"
 )
 
-// rawConn writes and reads a plain TCP connection by system calls that never
-// block, without telling the scheduler, which would cost more than they take.
-// One goroutine at a time may read, one may write.
+// rawConn writes and reads a plain TCP connection. One goroutine at a time may
+// read, one may write.
 type rawConn struct {
 	conn syscall.RawConn
 	// The steps are made once, as making them allocates.
@@ -18,7 +16,7 @@ type rawConn struct {
 
 	writing    []byte
 	writtenNow int
-	writeErrno syscall.Errno
+	writeErr   error
 
 	sending []byte // before it reads
 	into    []byte
@@ -40,12 +38,8 @@ const (
 
 // newRawConn returns nil for a connection that is not plain TCP.
 func newRawConn(conn net.Conn) *rawConn {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
+	raw := rawtcp.Conn(conn)
+	if raw == nil {
 		return nil
 	}
 	r := &rawConn{conn: raw}
@@ -55,31 +49,18 @@ func newRawConn(conn net.Conn) *rawConn {
 
 // write writes what fits at once.
 func (r *rawConn) write(p []byte) (int, error) {
-	r.writing, r.writtenNow, r.writeErrno = p, 0, 0
+	r.writing, r.writtenNow, r.writeErr = p, 0, nil
 	err := r.conn.Write(r.writeStep)
 	r.writing = nil
-	if err == nil && r.writeErrno != 0 {
-		err = os.NewSyscallError("write", r.writeErrno)
+	if err == nil {
+		err = r.writeErr
 	}
 	return r.writtenNow, err
 }
 
 func (r *rawConn) nextWrite(fd uintptr) bool {
-	r.writtenNow, r.writeErrno = writeSome(fd, r.writing)
+	r.writtenNow, r.writeErr = rawtcp.Write(fd, r.writing)
 	return true
-}
-
-func writeSome(fd uintptr, p []byte) (int, syscall.Errno) {
-	for {
-		n, errno := rawIO(syscall.SYS_WRITE, fd, p)
-		switch errno {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			errno = 0
-		}
-		return n, errno
-	}
 }
 
 // exchange writes out, if there is any, and reads into in. After waitFirst, what
@@ -101,39 +82,16 @@ func (r *rawConn) exchange(out, in []byte, mode readMode) (n int, unsent bool, e
 // then each time that there may be something to read.
 func (r *rawConn) nextRead(fd uintptr) (done bool) {
 	for len(r.sending) > 0 {
-		n, errno := writeSome(fd, r.sending)
-		var err error
-		if errno != 0 {
-			err = os.NewSyscallError("write", errno)
-		}
-		r.sending = r.sent(n, err)
+		r.sending = r.sent(rawtcp.Write(fd, r.sending))
 	}
 	if r.mode == waitFirst {
 		r.mode = tryAndWait
 		return false
 	}
-	for {
-		n, errno := rawIO(syscall.SYS_READ, fd, r.into)
-		switch {
-		case errno == syscall.EINTR:
-			continue
-		case errno == syscall.EAGAIN:
-			return r.mode == tryOnly
-		case errno != 0:
-			r.readErr = os.NewSyscallError("read", errno)
-		case n == 0:
-			r.readErr = io.EOF
-		}
-		r.read = n
-		return true
+	n, arrived, err := rawtcp.Read(fd, r.into)
+	if !arrived {
+		return r.mode == tryOnly
 	}
-}
-
-// rawIO reads or writes; the descriptor doesn't block.
-func rawIO(call, fd uintptr, p []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), 0
+	r.read, r.readErr = n, err
+	return true
 }
