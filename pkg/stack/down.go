@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -119,21 +120,22 @@ func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (total int, 
 	plural, group, _ := strings.Cut(crd, ".")
 	namespaces := map[string]bool{}
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
-		list, err := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural}).List(ctx, metav1.ListOptions{})
+		kind := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural})
+		err := eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+			return kind.List(ctx, o)
+		}, func(o *unstructured.Unstructured) {
+			if owner := OwnerOf(o); owner.Tool == ManagedBy || owner.Tool == "Helm" && owner.Namespace == r.Namespace &&
+				slices.ContainsFunc(r.Releases, func(own *Release) bool { return own.Name == owner.Name }) {
+				return
+			}
+			total++
+			namespaces[o.GetNamespace()] = true
+		})
 		if missing(err) {
 			continue
 		}
 		if err != nil {
 			return 0, "", fmt.Errorf("could not list the cluster's %s: %w", plural, err)
-		}
-		for i := range list.Items {
-			o := &list.Items[i]
-			if owner := OwnerOf(o); owner.Tool == ManagedBy || owner.Tool == "Helm" && owner.Namespace == r.Namespace &&
-				slices.ContainsFunc(r.Releases, func(own *Release) bool { return own.Name == owner.Name }) {
-				continue
-			}
-			total++
-			namespaces[o.GetNamespace()] = true
 		}
 		break
 	}
