@@ -183,19 +183,32 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 // Alertmanager. The garbage collector would, but it hears of new kinds only
 // every half minute, and never of owners whose kind is purged meanwhile.
 func (c *Client) collect(ctx context.Context, namespace, release string) error {
-	list, err := c.kubernetes.AppsV1().StatefulSets(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("could not see what the operator made for %s: %w", release, err)
+	if release != PrometheusStackChart().Release {
+		return nil
 	}
-	for _, set := range list.Items {
-		owned := slices.ContainsFunc(set.OwnerReferences, func(o metav1.OwnerReference) bool {
-			return strings.HasPrefix(o.APIVersion, monitoringGroup+"/") && strings.HasPrefix(o.Name, fullName(release)+"-")
+	for _, kind := range []schema.GroupVersionResource{
+		{Group: "apps", Version: "v1", Resource: "statefulsets"},
+		{Version: "v1", Resource: "services"},
+		{Version: "v1", Resource: "secrets"},
+		{Version: "v1", Resource: "configmaps"},
+	} {
+		var operated []Ref
+		err := eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+			return c.dynamic.Resource(kind).Namespace(namespace).List(ctx, o)
+		}, func(o *unstructured.Unstructured) {
+			if slices.ContainsFunc(o.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
+				return strings.HasPrefix(owner.APIVersion, monitoringGroup+"/") && strings.HasPrefix(owner.Name, fullName(release)+"-")
+			}) {
+				operated = append(operated, RefOf(o))
+			}
 		})
-		if release != PrometheusStackChart().Release || !owned {
-			continue
+		if err != nil {
+			return fmt.Errorf("could not see which %s the operator made for %s: %w", kind.Resource, release, err)
 		}
-		if err := c.remove(ctx, Ref{Group: "apps", Version: "v1", Kind: "StatefulSet", Namespace: namespace, Name: set.Name}); err != nil {
-			return err
+		for _, ref := range operated {
+			if err := c.remove(ctx, ref); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
