@@ -188,8 +188,8 @@ func TestFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.strictReady {
-		t.Error("readiness is not strict by default")
+	if !s.strictReady || !defaults().strictReady {
+		t.Error("readiness is not strict, by default or when asked for")
 	}
 	if loose, err := parseFlags([]string{"--model-repository=/models", "--strict-readiness=false"}); err != nil || loose.strictReady {
 		t.Errorf("--strict-readiness=false is not taken: %v", err)
