@@ -158,17 +158,15 @@ func established(o *unstructured.Unstructured) bool {
 // ownCRDs are the names of prometheus-operator's CRDs that this plugin created
 // or brought up to date; those that it found are none of its business.
 func (c *Client) ownCRDs(ctx context.Context) ([]string, error) {
-	list, err := c.dynamic.Resource(crds).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("could not list the cluster's CRDs: %w", err)
-	}
 	var own []string
-	for i := range list.Items {
-		o := &list.Items[i]
+	err := c.eachObject(ctx, crds, metav1.ListOptions{}, func(o *unstructured.Unstructured) {
 		applied := slices.ContainsFunc(o.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool { return f.Manager == fieldManager })
 		if applied && strings.HasSuffix(o.GetName(), "."+monitoringGroup) {
 			own = append(own, o.GetName())
 		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("could not list the cluster's CRDs: %w", err)
 	}
 	return own, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -119,21 +120,22 @@ func (c *Client) inUse(ctx context.Context, crd string, r *Removal) (total int, 
 	plural, group, _ := strings.Cut(crd, ".")
 	namespaces := map[string]bool{}
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
-		list, err := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural}).List(ctx, metav1.ListOptions{})
+		kind := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural})
+		err := eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+			return kind.List(ctx, o)
+		}, func(o *unstructured.Unstructured) {
+			if owner := OwnerOf(o); owner.Tool == ManagedBy || owner.Tool == "Helm" && owner.Namespace == r.Namespace &&
+				slices.ContainsFunc(r.Releases, func(own *Release) bool { return own.Name == owner.Name }) {
+				return
+			}
+			total++
+			namespaces[o.GetNamespace()] = true
+		})
 		if missing(err) {
 			continue
 		}
 		if err != nil {
 			return 0, "", fmt.Errorf("could not list the cluster's %s: %w", plural, err)
-		}
-		for i := range list.Items {
-			o := &list.Items[i]
-			if owner := OwnerOf(o); owner.Tool == ManagedBy || owner.Tool == "Helm" && owner.Namespace == r.Namespace &&
-				slices.ContainsFunc(r.Releases, func(own *Release) bool { return own.Name == owner.Name }) {
-				continue
-			}
-			total++
-			namespaces[o.GetNamespace()] = true
 		}
 		break
 	}
@@ -181,19 +183,32 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 // Alertmanager. The garbage collector would, but it hears of new kinds only
 // every half minute, and never of owners whose kind is purged meanwhile.
 func (c *Client) collect(ctx context.Context, namespace, release string) error {
-	list, err := c.kubernetes.AppsV1().StatefulSets(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("could not see what the operator made for %s: %w", release, err)
+	if release != PrometheusStackChart().Release {
+		return nil
 	}
-	for _, set := range list.Items {
-		owned := slices.ContainsFunc(set.OwnerReferences, func(o metav1.OwnerReference) bool {
-			return strings.HasPrefix(o.APIVersion, monitoringGroup+"/") && strings.HasPrefix(o.Name, fullName(release)+"-")
+	for _, kind := range []schema.GroupVersionResource{
+		{Group: "apps", Version: "v1", Resource: "statefulsets"},
+		{Version: "v1", Resource: "services"},
+		{Version: "v1", Resource: "secrets"},
+		{Version: "v1", Resource: "configmaps"},
+	} {
+		var operated []Ref
+		err := eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+			return c.dynamic.Resource(kind).Namespace(namespace).List(ctx, o)
+		}, func(o *unstructured.Unstructured) {
+			if slices.ContainsFunc(o.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
+				return strings.HasPrefix(owner.APIVersion, monitoringGroup+"/") && strings.HasPrefix(owner.Name, fullName(release)+"-")
+			}) {
+				operated = append(operated, RefOf(o))
+			}
 		})
-		if release != PrometheusStackChart().Release || !owned {
-			continue
+		if err != nil {
+			return fmt.Errorf("could not see which %s the operator made for %s: %w", kind.Resource, release, err)
 		}
-		if err := c.remove(ctx, Ref{Group: "apps", Version: "v1", Kind: "StatefulSet", Namespace: namespace, Name: set.Name}); err != nil {
-			return err
+		for _, ref := range operated {
+			if err := c.remove(ctx, ref); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

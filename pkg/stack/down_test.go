@@ -191,3 +191,48 @@ func TestRemoveNamespaceUnseen(t *testing.T) {
 		t.Errorf("left %q, %v", left, err)
 	}
 }
+
+// TestCollect: what the operator made for this release goes, what it made for
+// another Prometheus and what others made stays.
+func TestCollect(t *testing.T) {
+	made := func(apiVersion, kind, name, ownerVersion, owner string) *unstructured.Unstructured {
+		return fromYAML(t, "{apiVersion: "+apiVersion+", kind: "+kind+", metadata: {name: "+name+", namespace: monitoring, ownerReferences: [{apiVersion: "+ownerVersion+", kind: Prometheus, name: "+owner+", uid: a}]}}")
+	}
+	ours := fullName("prom-operator") + "-prometheus"
+	w := newWorld(t, nil,
+		made("apps/v1", "StatefulSet", "operated", "monitoring.coreos.com/v1", ours),
+		made("v1", "Secret", "operated", "monitoring.coreos.com/v1", ours),
+		made("v1", "ConfigMap", "operated", "monitoring.coreos.com/v1", ours),
+		made("v1", "Service", "operated", "monitoring.coreos.com/v1", ours),
+		made("v1", "Secret", "other-prometheus", "monitoring.coreos.com/v1", "theirs"),
+		made("v1", "ConfigMap", "other-group", "example.com/v1", ours),
+	)
+	if err := w.collect(t.Context(), "monitoring", "dcgm-exporter"); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (names []string) {
+		for _, resource := range []string{"secrets", "configmaps", "services", "statefulsets"} {
+			kind := schema.GroupVersionResource{Version: "v1", Resource: resource}
+			if resource == "statefulsets" {
+				kind.Group = "apps"
+			}
+			list, err := w.dynamic.Resource(kind).Namespace("monitoring").List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range list.Items {
+				names = append(names, resource+"/"+list.Items[i].GetName())
+			}
+		}
+		return names
+	}
+	if got := left(); len(got) != 6 {
+		t.Errorf("the end of dcgm-exporter left %v, want all six", got)
+	}
+	if err := w.collect(t.Context(), "monitoring", "prom-operator"); err != nil {
+		t.Fatal(err)
+	}
+	if got := left(); !slices.Equal(got, []string{"secrets/other-prometheus", "configmaps/other-group"}) {
+		t.Errorf("left are %v, want what is not this release's", got)
+	}
+}

@@ -45,7 +45,7 @@ func kinds() []*metav1.APIResourceList {
 			kind("persistentvolumeclaims", "PersistentVolumeClaim", true), {Name: "bindings", Kind: "Binding", Namespaced: true, Verbs: metav1.Verbs{"create"}},
 		}},
 		{GroupVersion: "apps/v1", APIResources: []metav1.APIResource{
-			kind("deployments", "Deployment", true), kind("replicasets", "ReplicaSet", true),
+			kind("deployments", "Deployment", true), kind("replicasets", "ReplicaSet", true), kind("statefulsets", "StatefulSet", true),
 		}},
 		{GroupVersion: "rbac.authorization.k8s.io/v1", APIResources: []metav1.APIResource{
 			kind("clusterroles", "ClusterRole", false), kind("clusterrolebindings", "ClusterRoleBinding", false),

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -56,5 +57,52 @@ func TestMonitorsPages(t *testing.T) {
 		if n != 1 {
 			t.Errorf("asked %d times: %s", n, page)
 		}
+	}
+}
+
+// TestRemovalPages: what a removal looks at is read page by page, and what is on
+// the second page counts too.
+func TestRemovalPages(t *testing.T) {
+	const crd = `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"page%s.monitoring.coreos.com","managedFields":[{"manager":"kubectl-triton"}]}}`
+	const monitor = `{"apiVersion":"monitoring.coreos.com/v1","kind":"ServiceMonitor","metadata":{"name":"on-page%s","namespace":"page%[1]s"}}`
+	const config = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q}}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("limit") == "" {
+			t.Errorf("%s is listed without a limit", r.URL.Path)
+		}
+		page, next := "1", "2"
+		if q.Get("continue") != "" {
+			page, next = q.Get("continue"), ""
+		}
+		item := ""
+		switch path.Base(r.URL.Path) {
+		case "customresourcedefinitions":
+			item = fmt.Sprintf(crd, page)
+		case "servicemonitors":
+			item = fmt.Sprintf(monitor, page)
+		case "configmaps":
+			item = fmt.Sprintf(config, map[string]string{"1": "kube-root-ca.crt", "2": "precious"}[page])
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"apiVersion":"v1","kind":"List","metadata":{"continue":%q},"items":[%s]}`, next, item)
+	}))
+	defer server.Close()
+	c := &Client{}
+	var err error
+	if c.dynamic, err = dynamic.NewForConfig(&rest.Config{Host: server.URL}); err != nil {
+		t.Fatal(err)
+	}
+	own, err := c.ownCRDs(t.Context())
+	if err != nil || len(own) != 2 {
+		t.Errorf("own CRDs %v, error %v; want those of both pages", own, err)
+	}
+	total, note, err := c.inUse(t.Context(), "servicemonitors.monitoring.coreos.com", &Removal{})
+	if err != nil || total != 2 {
+		t.Errorf("%d objects in use (%s), error %v; want 2", total, note, err)
+	}
+	left, _, err := c.leftOf(t.Context(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "monitoring")
+	if err != nil || left != "ConfigMap precious" {
+		t.Errorf("left is %q, error %v; want the ConfigMap of the second page", left, err)
 	}
 }

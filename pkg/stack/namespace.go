@@ -70,29 +70,34 @@ func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, 
 // leftOf names an object of a kind that somebody still wants; waiting says that
 // there are others, which are on their way out.
 func (c *Client) leftOf(ctx context.Context, kind schema.GroupVersionResource, namespace string) (left string, waiting bool, err error) {
-	list, err := c.dynamic.Resource(kind).Namespace(namespace).List(ctx, metav1.ListOptions{})
-	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
-		return "", false, nil
-	}
-	if apierrors.IsForbidden(err) {
-		return "something that you may not list (" + kind.Resource + ")", false, nil
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("could not see what is left in namespace %s: %w", namespace, err)
-	}
-	for i := range list.Items {
-		o := &list.Items[i]
-		if madeByItself(kind.Resource, o) {
-			continue
+	var unclear error
+	err = eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+		return c.dynamic.Resource(kind).Namespace(namespace).List(ctx, o)
+	}, func(o *unstructured.Unstructured) {
+		if left != "" || unclear != nil || madeByItself(kind.Resource, o) {
+			return
 		}
 		going, err := c.goesByItself(ctx, o)
-		if err != nil {
-			return "", false, fmt.Errorf("could not see whom %s belongs to: %w", RefOf(o), err)
+		switch {
+		case err != nil:
+			unclear = fmt.Errorf("could not see whom %s belongs to: %w", RefOf(o), err)
+		case !going:
+			left = o.GetKind() + " " + o.GetName()
+		default:
+			waiting = true
 		}
-		if !going {
-			return o.GetKind() + " " + o.GetName(), false, nil
-		}
-		waiting = true
+	})
+	switch {
+	case unclear != nil:
+		return "", false, unclear
+	case left != "":
+		return left, false, nil
+	case apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err):
+		return "", false, nil
+	case apierrors.IsForbidden(err):
+		return "something that you may not list (" + kind.Resource + ")", false, nil
+	case err != nil:
+		return "", false, fmt.Errorf("could not see what is left in namespace %s: %w", namespace, err)
 	}
 	return "", waiting, nil
 }

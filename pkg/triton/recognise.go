@@ -62,8 +62,15 @@ func (c *Client) probe(ctx context.Context, op string) (*controlReply, error) {
 
 // dial is how the HTTP client reaches its server.
 func (c *Client) dial() DialFunc {
-	if transport, ok := c.http.Transport.(*http.Transport); ok && transport.DialContext != nil {
-		return transport.DialContext
+	switch transport := c.http.Transport.(type) {
+	case *http.Transport:
+		if transport.DialContext != nil {
+			return transport.DialContext
+		}
+	case interface { // a transport around one
+		Connect(ctx context.Context, network, address string) (net.Conn, error)
+	}:
+		return transport.Connect
 	}
 	return new(net.Dialer).DialContext
 }

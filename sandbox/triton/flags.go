@@ -17,6 +17,7 @@ type settings struct {
 	control        string   // none or explicit
 	load           []string // with explicit control
 	exitOnError    bool
+	strictReady    bool
 	exitTimeout    time.Duration
 	httpPort       int
 	grpcPort       int
@@ -38,7 +39,7 @@ type settings struct {
 
 func defaults() *settings {
 	return &settings{
-		control: "none", exitOnError: true, exitTimeout: 30 * time.Second,
+		control: "none", exitOnError: true, strictReady: true, exitTimeout: 30 * time.Second,
 		httpPort: 8000, grpcPort: 8001, metricsPort: 8002,
 		allowHTTP: true, allowGRPC: true, allowMetrics: true, allowGPU: true, allowCPU: true,
 		interval: 2 * time.Second, metrics: core.MetricsOptions{Counters: true},
@@ -51,7 +52,7 @@ func defaults() *settings {
 // command line works, and change nothing here.
 func accepted() []string {
 	return []string{
-		"id", "strict-model-config", "strict-readiness", "model-load-thread-count", "model-load-retry-count", "model-load-gpu-limit",
+		"id", "strict-model-config", "model-load-thread-count", "model-load-retry-count", "model-load-gpu-limit",
 		"model-namespacing", "enable-peer-access", "repository-poll-secs", "disable-auto-complete-config",
 		"http-address", "reuse-http-port", "http-header-forward-pattern", "http-thread-count",
 		"grpc-address", "reuse-grpc-port", "grpc-header-forward-pattern", "grpc-infer-thread-count", "grpc-infer-allocation-pool-size",
@@ -104,6 +105,8 @@ func (s *settings) set(name, value string) (err error) {
 		s.load = append(s.load, value)
 	case "exit-on-error":
 		s.exitOnError, err = strconv.ParseBool(value)
+	case "strict-readiness":
+		s.strictReady, err = strconv.ParseBool(value)
 	case "exit-timeout-secs":
 		err = seconds(value, &s.exitTimeout)
 	case "http-port":

@@ -188,6 +188,12 @@ func TestFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !s.strictReady || !defaults().strictReady {
+		t.Error("readiness is not strict, by default or when asked for")
+	}
+	if loose, err := parseFlags([]string{"--model-repository=/models", "--strict-readiness=false"}); err != nil || loose.strictReady {
+		t.Errorf("--strict-readiness=false is not taken: %v", err)
+	}
 	if s.httpPort != 9000 || !s.metrics.Summaries || s.cacheBytes != 1<<20 || s.exitOnError || s.repositories[0] != "/models" {
 		t.Errorf("%+v", s)
 	}

@@ -85,6 +85,7 @@ func (s *Server) start(config Config) error {
 	}
 	s.core = core.NewServer(core.Options{
 		Models: models, Devices: devices, Metrics: s.settings.metrics, CacheBytes: s.settings.cacheBytes,
+		LooseReadiness: !s.settings.strictReady,
 	})
 	s.log.started(devices)
 	if err := s.loadModels(); err != nil {

@@ -19,6 +19,8 @@ type Options struct {
 	Metrics    MetricsOptions
 	CacheBytes uint64 // of the response cache; 0 is none
 	LogSize    int    // requests that the request log keeps
+	// LooseReadiness is --strict-readiness=false.
+	LooseReadiness bool
 }
 
 // Server is the inference server without its protocols.
@@ -249,8 +251,12 @@ func (s *Server) Loaded() []*Model {
 	return list
 }
 
-// Ready says whether every model that was ever to be loaded serves requests.
+// Ready says whether every model that was ever to be loaded serves requests;
+// without strict readiness models don't count.
 func (s *Server) Ready() bool {
+	if s.options.LooseReadiness {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.models {
