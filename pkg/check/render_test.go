@@ -91,7 +91,7 @@ func TestText(t *testing.T) {
 	}
 	well := &Report{Categories: []CategoryResult{{Name: "c", Checks: []Result{{State: StateOK}}}}}
 	well.count()
-	if text := render(t, plain, true, well); text != "√ all is well: 1 ok, 0 warnings, 0 failed, 0 skipped\n" {
+	if text := render(t, plain, true, well); text != "✓ all is well: 1 ok, 0 warnings, 0 failed, 0 skipped\n" {
 		t.Errorf("short says %q when all is well", text)
 	}
 }
@@ -108,7 +108,7 @@ func TestTextFoldsSkips(t *testing.T) {
 	}
 	r := &Report{Categories: []CategoryResult{{Name: "c", Checks: append(skipped("a", 3), skipped("b", 2)...)}}}
 	r.count()
-	want := "c\n-\n· 3 checks (skipped: a)\n· x (skipped: b)\n· x (skipped: b)\n\n√ all is well: 0 ok, 0 warnings, 0 failed, 5 skipped\n"
+	want := "c\n-\n· 3 checks (skipped: a)\n· x (skipped: b)\n· x (skipped: b)\n\n✓ all is well: 0 ok, 0 warnings, 0 failed, 5 skipped\n"
 	if text := render(t, lipgloss.NewRenderer(io.Discard), false, r); text != want {
 		t.Errorf("%q", text)
 	}

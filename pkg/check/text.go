@@ -74,7 +74,7 @@ func alike(results []Result) int {
 
 func (t *Text) check(b *strings.Builder, k Result) {
 	mark := map[State]string{
-		StateOK: t.good.Render("√"), StateWarning: t.warn.Render("!"), StateFailed: t.bad.Render("×"), StateSkipped: t.faint.Render("·"),
+		StateOK: t.good.Render("✓"), StateWarning: t.warn.Render("!"), StateFailed: t.bad.Render("×"), StateSkipped: t.faint.Render("·"),
 	}[k.State]
 	text := k.Description
 	switch {
@@ -115,7 +115,7 @@ func (t *Text) Close(r *Report) error {
 	if t.begun {
 		t.print("\n")
 	}
-	verdict := t.good.Render("√ all is well")
+	verdict := t.good.Render("✓ all is well")
 	switch {
 	case r.Interrupted:
 		verdict = t.bad.Render("× interrupted")

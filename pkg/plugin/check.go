@@ -52,7 +52,7 @@ func newCheckCommand(streams genericiooptions.IOStreams) *cobra.Command {
 It asks from the API server up to the models: permissions, GPU nodes, exporters,
 monitoring, Triton.
 
-Each line is one check: √ all is well, ! it works but not as well as it could,
+Each line is one check: ✓ all is well, ! it works but not as well as it could,
 × it does not work, · it could not be asked or does not apply. A failure says
 what is wrong, why, and the command that mends it or shows more. It stops only
 the checks that depend on it; a check that hangs is cut off.

@@ -34,12 +34,12 @@ func TestWell(t *testing.T) {
 		}
 	}
 	table := sandbox.Must(t, "kubectl-triton", "check")
-	for _, want := range []string{"Kubernetes\n----------\n√ the API server answers: v1.", "\nTriton\n------\n", "\n! it works, with warnings: "} {
+	for _, want := range []string{"Kubernetes\n----------\n✓ the API server answers: v1.", "\nTriton\n------\n", "\n! it works, with warnings: "} {
 		if !strings.Contains(table, want) || strings.Contains(table, "\x1b") {
 			t.Errorf("%q is not in\n%s", want, table)
 		}
 	}
-	if short := sandbox.Must(t, "kubectl-triton", "check", "-o", "short"); strings.Contains(short, "√") || !strings.Contains(short, "see docs/check.md#grafana-persistence") {
+	if short := sandbox.Must(t, "kubectl-triton", "check", "-o", "short"); strings.Contains(short, "✓") || !strings.Contains(short, "see docs/check.md#grafana-persistence") {
 		t.Errorf("short:\n%s", short)
 	}
 	var fromYAML check.Report

@@ -199,7 +199,7 @@ func asAdministrator(t *testing.T, o harness.Outcome) {
 	marks := func(text string) (found []string) {
 		for line := range strings.Lines(text) {
 			mark, description, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if slices.Contains([]string{"√", "!", "×", "·"}, mark) && !strings.Contains(description, "you may run") {
+			if slices.Contains([]string{"✓", "!", "×", "·"}, mark) && !strings.Contains(description, "you may run") {
 				description, _, _ = strings.Cut(description, ":")
 				found = append(found, mark+" "+description)
 			}
