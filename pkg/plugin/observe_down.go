@@ -229,6 +229,7 @@ func (d *removal) report(plan *stack.Removal) *report.Stack {
 		}
 		r.Components = append(r.Components, kept)
 	}
+	r.Notes = append(r.Notes, plan.Left...)
 	if plan.Empty() {
 		note := "'observe up' made nothing in this cluster that is still there"
 		if len(plan.Kept) > 0 {

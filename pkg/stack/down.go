@@ -27,6 +27,8 @@ type Removal struct {
 	// OwnNamespace says that the namespace was made by this plugin;
 	// NamespaceMissing that there is none, and so no place for a lock.
 	OwnNamespace, NamespaceMissing bool
+	// Left is what Remove could not delete, a sentence for each.
+	Left []string
 }
 
 // Empty says that there is nothing to remove.
@@ -157,33 +159,43 @@ func (c *Client) Remove(ctx context.Context, r *Removal, report Report) error {
 		}
 	}
 	releases := c.records(r.Namespace)
-	failed := make(chan error, len(r.Releases))
+	type ending struct {
+		left []string
+		err  error
+	}
+	ended := make(chan ending, len(r.Releases))
 	for _, release := range r.Releases {
 		go func() {
 			report(release.Name, "uninstalling", false, nil)
-			err := releases.Uninstall(ctx, release)
-			if err == nil {
-				err = c.collect(ctx, r.Namespace, release.Name)
+			var end ending
+			if end.err = releases.Uninstall(ctx, release); end.err == nil {
+				end.left = c.collect(ctx, release)
+				end.err = c.awaitGone(ctx, r.Namespace, release.Name, report)
 			}
-			if err == nil {
-				err = c.awaitGone(ctx, r.Namespace, release.Name, report)
-			}
-			report(release.Name, "uninstalled", true, err)
-			failed <- err
+			report(release.Name, "uninstalled", true, end.err)
+			ended <- end
 		}()
 	}
 	var all []error
 	for range r.Releases {
-		all = append(all, <-failed)
+		end := <-ended
+		r.Left = append(r.Left, end.left...)
+		all = append(all, end.err)
 	}
 	return join(len(all), all...)
 }
 
 // collect deletes what the operator made for a release's Prometheus and
 // Alertmanager. The garbage collector would, but it hears of new kinds only
-// every half minute, and never of owners whose kind is purged meanwhile.
-func (c *Client) collect(ctx context.Context, namespace, release string) error {
-	if release != PrometheusStackChart().Release {
+// every half minute, and never of owners whose kind is purged meanwhile. What
+// can't be deleted is left to it, and named.
+func (c *Client) collect(ctx context.Context, release *Release) (left []string) {
+	const otherwise = "Kubernetes' garbage collector deletes it, but not where the CRDs are purged first"
+	owners, err := c.operands(release)
+	if err != nil {
+		return []string{fmt.Sprintf("what the operator made for %s is not known, since %v; %s", release.Name, err, otherwise)}
+	}
+	if len(owners) == 0 {
 		return nil
 	}
 	for _, kind := range []schema.GroupVersionResource{
@@ -194,24 +206,48 @@ func (c *Client) collect(ctx context.Context, namespace, release string) error {
 	} {
 		var operated []Ref
 		err := eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-			return c.dynamic.Resource(kind).Namespace(namespace).List(ctx, o)
+			return c.dynamic.Resource(kind).Namespace(release.Namespace).List(ctx, o)
 		}, func(o *unstructured.Unstructured) {
-			if slices.ContainsFunc(o.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
-				return strings.HasPrefix(owner.APIVersion, monitoringGroup+"/") && strings.HasPrefix(owner.Name, fullName(release)+"-")
-			}) {
+			if ownedBy(o, owners) {
 				operated = append(operated, RefOf(o))
 			}
 		})
 		if err != nil {
-			return fmt.Errorf("could not see which %s the operator made for %s: %w", kind.Resource, release, err)
+			left = append(left, fmt.Sprintf("could not see which %s the operator made for %s: %v; %s", kind.Resource, release.Name, err, otherwise))
 		}
 		for _, ref := range operated {
 			if err := c.remove(ctx, ref); err != nil {
-				return err
+				left = append(left, fmt.Sprintf("%v; %s", err, otherwise))
 			}
 		}
 	}
-	return nil
+	return left
+}
+
+// operands are the objects of a release, without their versions, for which the
+// operator makes others.
+func (c *Client) operands(release *Release) (map[Ref]bool, error) {
+	objects, err := c.decode(release.record.Manifest, release.Namespace)
+	if err != nil {
+		return nil, fmt.Errorf("the record of the Helm release %s can't be read: %w", release.Name, err)
+	}
+	operands := map[Ref]bool{}
+	for _, o := range objects {
+		if ref := RefOf(o).key(); ref.Group == monitoringGroup && ref.Namespace == release.Namespace && !kept(o) {
+			operands[ref] = true
+		}
+	}
+	return operands, nil
+}
+
+// ownedBy says whether an object belongs to some others and to nobody else: the
+// operator's Service of a namespace belongs to all Prometheuses there.
+func ownedBy(o *unstructured.Unstructured, owners map[Ref]bool) bool {
+	references := o.GetOwnerReferences()
+	return len(references) > 0 && !slices.ContainsFunc(references, func(owner metav1.OwnerReference) bool {
+		gv, err := schema.ParseGroupVersion(owner.APIVersion)
+		return err != nil || !owners[Ref{Group: gv.Group, Kind: owner.Kind, Namespace: o.GetNamespace(), Name: owner.Name}]
+	})
 }
 
 // awaitGone waits until the pods of a release, those that the operator made

@@ -192,47 +192,108 @@ func TestRemoveNamespaceUnseen(t *testing.T) {
 	}
 }
 
-// TestCollect: what the operator made for this release goes, what it made for
-// another Prometheus and what others made stays.
-func TestCollect(t *testing.T) {
-	made := func(apiVersion, kind, name, ownerVersion, owner string) *unstructured.Unstructured {
-		return fromYAML(t, "{apiVersion: "+apiVersion+", kind: "+kind+", metadata: {name: "+name+", namespace: monitoring, ownerReferences: [{apiVersion: "+ownerVersion+", kind: Prometheus, name: "+owner+", uid: a}]}}")
-	}
+// operatedWorld has what the operator makes for the Prometheus of release
+// prom-operator, and what belongs to others.
+func operatedWorld(t *testing.T) *world {
+	t.Helper()
 	ours := fullName("prom-operator") + "-prometheus"
+	owner := func(apiVersion, name string) string {
+		return "{apiVersion: " + apiVersion + ", kind: Prometheus, name: " + name + ", uid: a}"
+	}
+	made := func(apiVersion, kind, name string, owners ...string) *unstructured.Unstructured {
+		return fromYAML(t, "{apiVersion: "+apiVersion+", kind: "+kind+", metadata: {name: "+name+", namespace: monitoring, ownerReferences: ["+strings.Join(owners, ", ")+"]}}")
+	}
 	w := newWorld(t, nil,
-		made("apps/v1", "StatefulSet", "operated", "monitoring.coreos.com/v1", ours),
-		made("v1", "Secret", "operated", "monitoring.coreos.com/v1", ours),
-		made("v1", "ConfigMap", "operated", "monitoring.coreos.com/v1", ours),
-		made("v1", "Service", "operated", "monitoring.coreos.com/v1", ours),
-		made("v1", "Secret", "other-prometheus", "monitoring.coreos.com/v1", "theirs"),
-		made("v1", "ConfigMap", "other-group", "example.com/v1", ours),
+		made("apps/v1", "StatefulSet", "operated", owner("monitoring.coreos.com/v1", ours)),
+		made("v1", "Secret", "operated", owner("monitoring.coreos.com/v1", ours)),
+		made("v1", "ConfigMap", "operated", owner("monitoring.coreos.com/v1", ours)),
+		made("v1", "Service", "operated", owner("monitoring.coreos.com/v1", ours)),
+		made("v1", "Service", "shared", owner("monitoring.coreos.com/v1", ours), owner("monitoring.coreos.com/v1", "theirs")),
+		made("v1", "Secret", "other-prometheus", owner("monitoring.coreos.com/v1", "theirs")),
+		made("v1", "Secret", "similar-prometheus", owner("monitoring.coreos.com/v1", fullName("prom-operator")+"-team")),
+		made("v1", "ConfigMap", "nobodys"),
+		made("v1", "ConfigMap", "other-group", owner("example.com/v1", ours)),
 	)
-	if err := w.collect(t.Context(), "monitoring", "dcgm-exporter"); err != nil {
-		t.Fatal(err)
+	w.record(t, true, "prom-operator", "monitoring", "kube-prometheus-stack", "88.5.3", release.StatusDeployed, nil,
+		"{apiVersion: monitoring.coreos.com/v1, kind: Prometheus, metadata: {name: "+ours+"}}")
+	w.record(t, true, "dcgm-exporter", "monitoring", "dcgm-exporter", "4.8.2", release.StatusDeployed, nil, "")
+	return w
+}
+
+func (w *world) release(t *testing.T, name string) *Release {
+	t.Helper()
+	rel, err := w.records("monitoring").Get(t.Context(), name)
+	if err != nil || rel == nil {
+		t.Fatalf("release %s is %v, %v", name, rel, err)
 	}
-	left := func() (names []string) {
-		for _, resource := range []string{"secrets", "configmaps", "services", "statefulsets"} {
-			kind := schema.GroupVersionResource{Version: "v1", Resource: resource}
-			if resource == "statefulsets" {
-				kind.Group = "apps"
-			}
-			list, err := w.dynamic.Resource(kind).Namespace("monitoring").List(t.Context(), metav1.ListOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range list.Items {
-				names = append(names, resource+"/"+list.Items[i].GetName())
-			}
+	return rel
+}
+
+func (w *world) operated(t *testing.T) (names []string) {
+	t.Helper()
+	for _, resource := range []string{"secrets", "configmaps", "services", "statefulsets"} {
+		kind := schema.GroupVersionResource{Version: "v1", Resource: resource}
+		if resource == "statefulsets" {
+			kind.Group = "apps"
 		}
-		return names
+		list, err := w.dynamic.Resource(kind).Namespace("monitoring").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			names = append(names, resource+"/"+list.Items[i].GetName())
+		}
 	}
-	if got := left(); len(got) != 6 {
-		t.Errorf("the end of dcgm-exporter left %v, want all six", got)
+	return names
+}
+
+// othersOperated is what stays of an operatedWorld.
+func othersOperated() []string {
+	return []string{"secrets/other-prometheus", "secrets/similar-prometheus", "configmaps/nobodys", "configmaps/other-group", "services/shared"}
+}
+
+// TestCollect: what the operator made for this release goes; what it made for
+// another Prometheus, whatever that is called, what both share and what others
+// made stays.
+func TestCollect(t *testing.T) {
+	w := operatedWorld(t)
+	if left := w.collect(t.Context(), w.release(t, "dcgm-exporter")); len(left) > 0 {
+		t.Errorf("left is %q", left)
 	}
-	if err := w.collect(t.Context(), "monitoring", "prom-operator"); err != nil {
+	if got := w.operated(t); len(got) != 9 {
+		t.Errorf("the end of dcgm-exporter left %v, want all nine", got)
+	}
+	if left := w.collect(t.Context(), w.release(t, "prom-operator")); len(left) > 0 {
+		t.Errorf("left is %q", left)
+	}
+	if got := w.operated(t); !slices.Equal(got, othersOperated()) {
+		t.Errorf("left are %v, want what is not this release's", got)
+	}
+}
+
+// TestRemoveGoesOnWhenDenied: what may not be listed or deleted is named, and
+// the removal goes on with the rest.
+func TestRemoveGoesOnWhenDenied(t *testing.T) {
+	w := operatedWorld(t)
+	deny := func(verb, resource string) *bool {
+		on := true
+		w.dynamic.PrependReactor(verb, resource, func(k8stesting.Action) (bool, runtime.Object, error) {
+			return on, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no"))
+		})
+		return &on
+	}
+	denied := []*bool{deny("list", "statefulsets"), deny("delete", "services")}
+	r := &Removal{Namespace: "monitoring", Releases: []*Release{w.release(t, "prom-operator"), w.release(t, "dcgm-exporter")}}
+	if err := w.Remove(t.Context(), r, func(string, string, bool, error) {}); err != nil {
 		t.Fatal(err)
 	}
-	if got := left(); !slices.Equal(got, []string{"secrets/other-prometheus", "configmaps/other-group"}) {
-		t.Errorf("left are %v, want what is not this release's", got)
+	if len(r.Left) != 2 || !strings.Contains(r.Left[0], "which statefulsets the operator made for prom-operator") || !strings.Contains(r.Left[1], "could not delete Service monitoring/operated") {
+		t.Errorf("left is %q", r.Left)
+	}
+	for _, on := range denied {
+		*on = false
+	}
+	if got, want := w.operated(t), append(othersOperated()[:4], "services/operated", "services/shared", "statefulsets/operated"); !slices.Equal(got, want) {
+		t.Errorf("left are %v, want %v", got, want)
 	}
 }
