@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -254,20 +255,21 @@ func ownedBy(o *unstructured.Unstructured, owners map[Ref]bool) bool {
 // for it included, have ended; report hears which.
 func (c *Client) awaitGone(ctx context.Context, namespace, release string, report Report) error {
 	waiting := ""
-	for {
-		pods, err := c.kubernetes.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return fmt.Errorf("could not see whether the pods of %s are gone: %w", release, err)
-		}
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 		left := ""
-		for _, p := range pods.Items {
+		err := eachItem(ctx, metav1.ListOptions{}, c.kubernetes.CoreV1().Pods(namespace).List, func(p *corev1.Pod) {
 			operated := release == PrometheusStackChart().Release && strings.Contains(p.Name, fullName(release))
 			if p.Labels["app.kubernetes.io/instance"] == release || p.Labels["release"] == release || operated {
 				left = p.Name
 			}
-		}
-		if left == "" {
+		})
+		switch {
+		case err == nil && left == "":
 			return nil
+		case ctx.Err() != nil && waiting != "":
+			return fmt.Errorf("pod %s of the removed release %s has not ended: %w", waiting, release, ctx.Err())
+		case err != nil:
+			return fmt.Errorf("could not see whether the pods of %s are gone: %w", release, err)
 		}
 		if left != waiting {
 			waiting = left
@@ -275,8 +277,7 @@ func (c *Client) awaitGone(ctx context.Context, namespace, release string, repor
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("pod %s of the removed release %s has not ended: %w", left, release, ctx.Err())
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -3,9 +3,11 @@ package stack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"helm.sh/helm/v3/pkg/release"
@@ -175,9 +177,58 @@ func TestRemoveNamespaceWaits(t *testing.T) {
 	w = newWorld(t, nil, orphan)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := w.RemoveNamespace(ctx, &Removal{Namespace: "monitoring", OwnNamespace: true}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("it waits on after its time: %v", err)
+	if _, err := w.RemoveNamespace(ctx, &Removal{Namespace: "monitoring", OwnNamespace: true}); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "Pod x in namespace monitoring") {
+		t.Errorf("it waits on after its time, or doesn't say for what: %v", err)
 	}
+}
+
+// TestRemoveNamespaceAsksOncePerOwner: many objects of one owner don't make as
+// many requests, and owners in a circle end.
+func TestRemoveNamespaceAsksOncePerOwner(t *testing.T) {
+	owned := func(kind, apiVersion, name, uid, owner string) *unstructured.Unstructured {
+		return fromYAML(t, "{apiVersion: "+apiVersion+", kind: "+kind+", metadata: {name: "+name+", namespace: monitoring, uid: "+uid+", ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: "+owner+", uid: "+owner+"}]}}")
+	}
+	var pods []*unstructured.Unstructured
+	for i := range 20 {
+		name := fmt.Sprintf("p%d", i)
+		pods = append(pods, owned("Pod", "v1", name, name, "gone"))
+	}
+	w := newWorld(t, nil, append(pods, fromYAML(t, "{apiVersion: v1, kind: Namespace, metadata: {name: monitoring}}"))...)
+	asked := 0
+	w.dynamic.PrependReactor("get", "replicasets", func(k8stesting.Action) (bool, runtime.Object, error) {
+		asked++
+		return false, nil, nil
+	})
+	kind := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	left, waiting, err := w.leftOf(t.Context(), kind, "monitoring")
+	if left != "" || waiting == "" || err != nil || asked != 1 {
+		t.Errorf("left %q, waits for %q, %v after %d requests for the owner", left, waiting, err, asked)
+	}
+	w = newWorld(t, nil, owned("ReplicaSet", "apps/v1", "a", "a", "b"), owned("ReplicaSet", "apps/v1", "b", "b", "a"))
+	if left, err := w.RemoveNamespace(t.Context(), &Removal{Namespace: "monitoring", OwnNamespace: true}); left != "ReplicaSet a" || err != nil {
+		t.Errorf("of owners in a circle left is %q, %v", left, err)
+	}
+}
+
+// TestAwaitGonePages: the pods are read page by page, and less and less often.
+func TestAwaitGonePages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, []runtime.Object{&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "monitoring", Labels: map[string]string{"release": "prom-operator"}}}})
+		lists := 0
+		w.typed.PrependReactor("list", "pods", func(action k8stesting.Action) (bool, runtime.Object, error) {
+			lists++
+			if limit := action.(k8stesting.ListActionImpl).ListOptions.Limit; limit <= 0 {
+				t.Errorf("a list without a limit: %d", limit)
+			}
+			return false, nil, nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := w.awaitGone(ctx, "monitoring", "prom-operator", func(string, string, bool, error) {})
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod x") || lists > 30 {
+			t.Errorf("%v after %d lists in a minute", err, lists)
+		}
+	})
 }
 
 // TestRemoveNamespaceUnseen: what may not be listed may be somebody's.

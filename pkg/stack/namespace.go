@@ -45,18 +45,18 @@ func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, 
 		return "", fmt.Errorf("could not ask the API server what a namespace may hold: %w", err)
 	}
 	for _, kind := range kinds {
-		for {
+		for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 			left, waiting, err := c.leftOf(ctx, kind, r.Namespace)
 			if left != "" || err != nil {
 				return left, err
 			}
-			if !waiting {
+			if waiting == "" {
 				break
 			}
 			select {
 			case <-ctx.Done():
-				return "", ctx.Err()
-			case <-time.After(200 * time.Millisecond):
+				return "", fmt.Errorf("%s in namespace %s is being deleted, or its owner is gone, and has not ended: %w", waiting, r.Namespace, ctx.Err())
+			case <-time.After(pause):
 			}
 		}
 	}
@@ -67,37 +67,38 @@ func (c *Client) RemoveNamespace(ctx context.Context, r *Removal) (left string, 
 	return "", c.gone(ctx, namespace)
 }
 
-// leftOf names an object of a kind that somebody still wants; waiting says that
-// there are others, which are on their way out.
-func (c *Client) leftOf(ctx context.Context, kind schema.GroupVersionResource, namespace string) (left string, waiting bool, err error) {
+// leftOf names an object of a kind that somebody still wants; waiting names
+// another, which is on its way out.
+func (c *Client) leftOf(ctx context.Context, kind schema.GroupVersionResource, namespace string) (left, waiting string, err error) {
 	var unclear error
+	seen := fates{}
 	err = eachItem(ctx, metav1.ListOptions{}, func(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 		return c.dynamic.Resource(kind).Namespace(namespace).List(ctx, o)
 	}, func(o *unstructured.Unstructured) {
 		if left != "" || unclear != nil || madeByItself(kind.Resource, o) {
 			return
 		}
-		going, err := c.goesByItself(ctx, o)
+		going, err := c.goesByItself(ctx, o, seen)
 		switch {
 		case err != nil:
 			unclear = fmt.Errorf("could not see whom %s belongs to: %w", RefOf(o), err)
 		case !going:
 			left = o.GetKind() + " " + o.GetName()
 		default:
-			waiting = true
+			waiting = o.GetKind() + " " + o.GetName()
 		}
 	})
 	switch {
 	case unclear != nil:
-		return "", false, unclear
+		return "", "", unclear
 	case left != "":
-		return left, false, nil
+		return left, "", nil
 	case apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err):
-		return "", false, nil
+		return "", "", nil
 	case apierrors.IsForbidden(err):
-		return "something that you may not list (" + kind.Resource + ")", false, nil
+		return "something that you may not list (" + kind.Resource + ")", "", nil
 	case err != nil:
-		return "", false, fmt.Errorf("could not see what is left in namespace %s: %w", namespace, err)
+		return "", "", fmt.Errorf("could not see what is left in namespace %s: %w", namespace, err)
 	}
 	return "", waiting, nil
 }
@@ -107,34 +108,52 @@ func madeByItself(resource string, o *unstructured.Unstructured) bool {
 	return resource == "configmaps" && o.GetName() == "kube-root-ca.crt" || resource == "serviceaccounts" && o.GetName() == "default"
 }
 
+// fates says of owners that were asked for whether they are gone or go.
+type fates map[metav1.OwnerReference]bool
+
 // goesByItself says whether an object is being deleted, or will be by the
-// garbage collector because its owner is gone or goes.
-func (c *Client) goesByItself(ctx context.Context, o *unstructured.Unstructured) (bool, error) {
+// garbage collector because its owners are gone or go.
+func (c *Client) goesByItself(ctx context.Context, o *unstructured.Unstructured, seen fates) (bool, error) {
 	if o.GetDeletionTimestamp() != nil {
 		return true, nil
 	}
 	owners := o.GetOwnerReferences()
 	for _, reference := range owners {
-		gv, err := schema.ParseGroupVersion(reference.APIVersion)
-		if err != nil {
-			return false, nil //nolint:nilerr // the garbage collector can't follow it either
+		reference.Controller, reference.BlockOwnerDeletion = nil, nil // pointers, and nothing to the owner
+		going, known := seen[reference]
+		if !known {
+			seen[reference] = false // also for owners in a circle
+			var err error
+			if going, err = c.ownerGoes(ctx, o.GetNamespace(), reference, seen); err != nil {
+				return false, err
+			}
+			seen[reference] = going
 		}
-		resource, err := c.resource(Ref{Group: gv.Group, Version: gv.Version, Kind: reference.Kind, Namespace: o.GetNamespace(), Name: reference.Name})
-		var owner *unstructured.Unstructured
-		if err == nil {
-			owner, err = resource.Get(ctx, reference.Name, metav1.GetOptions{})
-		}
-		if missing(err) || err == nil && owner.GetUID() != reference.UID {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		if going, err := c.goesByItself(ctx, owner); err != nil || !going {
-			return false, err
+		if !going {
+			return false, nil
 		}
 	}
 	return len(owners) > 0, nil
+}
+
+// ownerGoes says whether the owner of an object in a namespace is gone or goes.
+func (c *Client) ownerGoes(ctx context.Context, namespace string, reference metav1.OwnerReference, seen fates) (bool, error) {
+	gv, err := schema.ParseGroupVersion(reference.APIVersion)
+	if err != nil {
+		return false, nil //nolint:nilerr // the garbage collector can't follow it either
+	}
+	resource, err := c.resource(Ref{Group: gv.Group, Version: gv.Version, Kind: reference.Kind, Namespace: namespace, Name: reference.Name})
+	var owner *unstructured.Unstructured
+	if err == nil {
+		owner, err = resource.Get(ctx, reference.Name, metav1.GetOptions{})
+	}
+	if missing(err) || err == nil && owner.GetUID() != reference.UID {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return c.goesByItself(ctx, owner, seen)
 }
 
 // namespacedKinds are all that can lie in a namespace, but for what Kubernetes
