@@ -37,6 +37,9 @@ func (c *Client) Monitor(ctx context.Context, p *Prometheus, t Target, interval 
 	if err == nil {
 		return t.podMonitor(admission, interval), nil
 	}
+	if unread(err) {
+		return nil, err
+	}
 	if t.ServicePort == "" || len(t.ServiceLabels) == 0 {
 		return nil, fmt.Errorf("%w; a ServiceMonitor would need a Service with labels and a named metrics port in front of %s/%s", err, t.Namespace, t.Name)
 	}

@@ -149,7 +149,10 @@ func TestMonitorsNote(t *testing.T) {
 	}
 	p := &Plan{Wish: Wish{ScrapeInterval: 2 * time.Second, Tritons: []Target{triton(func(*Target) {}), triton(func(t *Target) { t.Name, t.PodLabels = "b", map[string]string{"app": "b"} })}},
 		Prometheus: &Prometheus{Namespace: "monitoring", selectors: map[string]selection{PodMonitorKind: {all, all}}}}
-	objects, notes := p.monitors(t.Context(), w.Client, known)
+	objects, notes, err := p.monitors(t.Context(), w.Client, known)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(objects) != 1 || objects[0].GetName() != "triton.b" {
 		t.Errorf("monitors: %v", objects)
 	}

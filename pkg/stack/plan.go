@@ -270,7 +270,11 @@ func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases) 
 	existing := own.adoptedValues()
 	// The chart's own monitor serves if the Prometheus takes it where it is.
 	var admission *Admission
-	if a, err := c.Admit(ctx, p.Prometheus, ServiceMonitorKind, p.Namespace); err == nil && p.admits(ctx, c, a) {
+	a, taken, err := p.admits(ctx, c)
+	if err != nil {
+		return err
+	}
+	if taken {
 		a.Labels["release"] = cmp.Or(a.Labels["release"], PrometheusStackChart().Release)
 		admission = &a
 	}
@@ -289,20 +293,27 @@ func (p *Plan) planExporter(ctx context.Context, c *Client, releases *Releases) 
 	return nil
 }
 
-// admits says whether the stack's own namespace is one of those that the
-// Prometheus looks into.
-func (p *Plan) admits(ctx context.Context, c *Client, a Admission) bool {
-	if a.Namespace == p.Namespace {
-		return true
-	}
-	s := p.Prometheus.selectors[ServiceMonitorKind]
-	if s.namespace == nil {
-		return false
+// admits says how the Prometheus takes a ServiceMonitor, and whether the stack's
+// own namespace is one of those that it looks into.
+func (p *Plan) admits(ctx context.Context, c *Client) (a Admission, taken bool, err error) {
+	a, err = c.Admit(ctx, p.Prometheus, ServiceMonitorKind, p.Namespace)
+	switch {
+	case unread(err):
+		return a, false, err
+	case err != nil:
+		return a, false, nil
+	case a.Namespace == p.Namespace:
+		return a, true, nil
+	case p.Prometheus.selectors[ServiceMonitorKind].namespace == nil:
+		return a, false, nil
 	}
 	elsewhere := *p.Prometheus
 	elsewhere.Namespace = p.Namespace
-	a, err := c.Admit(ctx, &elsewhere, ServiceMonitorKind)
-	return err == nil && a.Namespace == p.Namespace
+	here, err := c.Admit(ctx, &elsewhere, ServiceMonitorKind)
+	if unread(err) {
+		return a, false, err
+	}
+	return a, err == nil && here.Namespace == p.Namespace, nil
 }
 
 // OwnExporter is the release's DaemonSet as a target.

@@ -22,9 +22,15 @@ func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, m
 	if p.AsInstalled {
 		p.ScrapeInterval = installedInterval(existing, p.ScrapeInterval)
 	}
-	monitorObjects, notes := p.monitors(ctx, c, monitors)
+	monitorObjects, notes, err := p.monitors(ctx, c, monitors)
+	if err != nil {
+		return err
+	}
 	p.Notes = append(p.Notes, notes...)
 	rules, err := c.rules(ctx, p.Prometheus)
+	if unread(err) {
+		return err
+	}
 	if err != nil {
 		p.Notes = append(p.Notes, "no rules and alerts: "+err.Error())
 	}
@@ -72,29 +78,37 @@ func (p *Plan) planObjects(ctx context.Context, c *Client, monitors *Monitors, m
 
 // monitors are those that Triton and reused exporters need; what somebody else
 // lets the Prometheus scrape already is left to them.
-func (p *Plan) monitors(ctx context.Context, c *Client, known *Monitors) (objects []*unstructured.Unstructured, notes []string) {
-	add := func(what string, t Target, make func(context.Context, *Prometheus, Target, time.Duration) (*unstructured.Unstructured, error)) {
+func (p *Plan) monitors(ctx context.Context, c *Client, known *Monitors) (objects []*unstructured.Unstructured, notes []string, err error) {
+	add := func(what string, t Target, make func(context.Context, *Prometheus, Target, time.Duration) (*unstructured.Unstructured, error)) error {
 		if ref, interval, ok := known.Of(p.Prometheus, t); ok {
 			if interval == "" {
 				interval = cmp.Or(p.Prometheus.ScrapeInterval, "30s")
 			}
 			notes = append(notes, fmt.Sprintf("%s is scraped already, every %s by %s; a test of some seconds needs a scrape interval of %s", what, interval, ref, promDuration(p.ScrapeInterval)))
-			return
+			return nil
 		}
 		o, err := make(ctx, p.Prometheus, t, p.ScrapeInterval)
-		if err != nil {
+		switch {
+		case unread(err):
+			return err
+		case err != nil:
 			notes = append(notes, fmt.Sprintf("%s is not scraped: %v", what, err))
-			return
+		default:
+			objects = append(objects, o)
 		}
-		objects = append(objects, o)
+		return nil
 	}
 	for _, t := range p.Tritons {
-		add("Triton "+t.Namespace+"/"+t.Name, t, c.Monitor)
+		if err := add("Triton "+t.Namespace+"/"+t.Name, t, c.Monitor); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, e := range p.Exporters {
-		add(e.What, e.Target, c.ExporterMonitor)
+		if err := add(e.What, e.Target, c.ExporterMonitor); err != nil {
+			return nil, nil, err
+		}
 	}
-	return objects, notes
+	return objects, notes, nil
 }
 
 // installedInterval is the scrape interval that the monitors were made with.

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -195,7 +196,7 @@ func (c *Client) Admit(ctx context.Context, p *Prometheus, kind string, others .
 			continue // the stack's own, not made yet
 		}
 		if err != nil {
-			return Admission{}, fmt.Errorf("could not read the labels of namespace %s: %w", name, err)
+			return Admission{}, &unreadError{fmt.Errorf("could not read the labels of namespace %s: %w", name, err)}
 		}
 		if selector.Matches(labels.Set(ns.Labels)) {
 			return Admission{Namespace: name, Labels: wanted}, nil
@@ -203,6 +204,17 @@ func (c *Client) Admit(ctx context.Context, p *Prometheus, kind string, others .
 	}
 	return Admission{}, fmt.Errorf("Prometheus %s takes %ss from namespaces labelled %s only, and %s is none; label one with 'kubectl label namespace %s …'",
 		p, kind, selector, strings.Join(candidates, " and "), candidates[0])
+}
+
+// unreadError says that nothing is known of what a Prometheus takes: it is no
+// reason to do without what is there already.
+type unreadError struct{ error }
+
+func (e *unreadError) Unwrap() error { return e.error }
+
+func unread(err error) bool {
+	var e *unreadError
+	return errors.As(err, &e)
 }
 
 // satisfy gives labels that a selector matches.
