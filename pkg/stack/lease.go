@@ -88,10 +88,10 @@ func (c *Client) Lock(ctx context.Context, namespace string) (dead bool, release
 	return dead, func() {
 		stop()
 		<-done
-		// A kept lock frees itself.
+		// A kept lock frees itself, and one that was taken over since is another's.
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
-		_ = leases.Delete(last, leaseName, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(lease.UID))})
+		_ = leases.Delete(last, leaseName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion}})
 	}, nil
 }
 

@@ -178,3 +178,37 @@ func TestLockWatchEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// TestLockTakenOverIsNotReleased: a holder that slept until another took its lock
+// over doesn't free the other's.
+func TestLockTakenOverIsNotReleased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, clients := locking()
+		leases := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+		// As the API server does, and the made-up one doesn't.
+		clients.PrependReactor("delete", "leases", func(action k8stesting.Action) (bool, runtime.Object, error) {
+			stored, err := clients.Tracker().Get(leases, "monitoring", leaseName)
+			if err != nil {
+				return true, nil, err
+			}
+			wanted, there := action.(k8stesting.DeleteActionImpl).DeleteOptions.Preconditions, stored.(*coordinationv1.Lease)
+			if wanted.UID != nil && *wanted.UID != there.UID || wanted.ResourceVersion != nil && *wanted.ResourceVersion != there.ResourceVersion {
+				return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, leaseName, errors.New("the precondition does not hold"))
+			}
+			return false, nil, nil
+		})
+		_, release, err := c.Lock(t.Context(), "monitoring")
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := held(currentLease(t, clients), "ann on box (process 7)")
+		theirs.ResourceVersion = "77"
+		if err := clients.Tracker().Update(leases, theirs, "monitoring"); err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if l := currentLease(t, clients); l == nil || holder(l) != "ann on box (process 7)" {
+			t.Errorf("after the release there is %+v", l)
+		}
+	})
+}
