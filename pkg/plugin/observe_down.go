@@ -135,7 +135,7 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 	}
 	if o.DryRun {
 		r := d.report(plan)
-		r.Command, r.Changed = "plan", !plan.Empty()
+		r.Command = "plan"
 		return r, nil
 	}
 	if o.Purge && !o.Yes {
@@ -154,7 +154,6 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 		}
 	}
 	r := d.report(plan)
-	r.Changed = !plan.Empty()
 	if plan.OwnNamespace {
 		d.progress.report("namespace", "deleting "+o.StackNamespace+" if nothing else is in it", false, nil)
 	}
@@ -205,7 +204,7 @@ func (d *removal) confirm(ctx context.Context, plan *stack.Removal) error {
 func (d *removal) report(plan *stack.Removal) *report.Stack {
 	o := d.options
 	r := &report.Stack{Schema: report.StackSchema, ToolVersion: Version(), Time: time.Now().UTC(), Command: "down",
-		Context: d.cluster.context, Namespace: o.StackNamespace, Healthy: true}
+		Context: d.cluster.context, Namespace: o.StackNamespace, Healthy: true, Changed: !plan.Empty() || len(d.purged(plan)) > 0}
 	for _, release := range plan.Releases {
 		r.Components = append(r.Components, report.StackComponent{Name: release.Chart, Action: string(stack.Delete), Note: "release " + release.Name, Release: describeRelease(release)})
 	}

@@ -24,3 +24,18 @@ func TestDownNoteKnowsWhatIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestDownPurgeIsAChange: what --purge deletes is a change, also when nothing else
+// is there any more; what --yes leaves to a question is none.
+func TestDownPurgeIsAChange(t *testing.T) {
+	for _, c := range []struct {
+		purge bool
+		lost  int
+		want  bool
+	}{{false, 0, false}, {true, 0, true}, {true, 3, false}} {
+		d := &removal{options: &ObserveDownOptions{Purge: c.purge, Yes: true}, cluster: &cluster{}}
+		if r := d.report(&stack.Removal{Kept: []stack.Change{{Lost: c.lost}}}); r.Changed != c.want {
+			t.Errorf("%+v: changed %v", c, r.Changed)
+		}
+	}
+}

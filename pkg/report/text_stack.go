@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/lipgloss"
@@ -42,6 +43,10 @@ func StackText(w io.Writer, r *lipgloss.Renderer, s *Stack, wide bool) error {
 func (t *screen) stackTitle(s *Stack) {
 	verdict, style := "healthy", t.good
 	switch {
+	case s.Command == "plan" && s.onlyRemoves() && s.Changed:
+		verdict, style = "would be removed", t.warn
+	case s.Command == "plan" && s.onlyRemoves():
+		verdict, style = "nothing to remove", t.good
 	case s.Command == "plan" && s.Changed:
 		verdict, style = "would change", t.warn
 	case s.Command == "plan":
@@ -60,6 +65,12 @@ func (t *screen) stackTitle(s *Stack) {
 	t.line("%s %s", t.heading.Render("Observability stack:"), style.Render(verdict))
 	t.line("  %s", t.label.Render(where))
 	t.line("")
+}
+
+// onlyRemoves says whether a plan is one of "observe down": one of "observe up"
+// has parts that it makes or finds.
+func (s *Stack) onlyRemoves() bool {
+	return !slices.ContainsFunc(s.Components, func(c StackComponent) bool { return c.Action != "delete" && c.Action != "keep" })
 }
 
 // mark is the sign of an action or a state.

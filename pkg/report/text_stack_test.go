@@ -73,6 +73,15 @@ func stackSamples() map[string]*Stack {
 				ok("storage", "kept for 10d; 12,345 series, 1.21 GiB on disk; lost with the pod (no volume)")}
 			s.Next = []string{"kubectl triton observe up       # mends what it can"}
 		}),
+		"plan-down": stackSample("plan", func(s *Stack) {
+			s.Changed = true
+			s.Components = []StackComponent{
+				{Name: "kube-prometheus-stack", Action: "delete", Note: "release prom-operator"},
+				{Name: "what Helm leaves", Action: "keep", Note: "others may use it; --purge deletes it", Objects: []StackObject{
+					{Kind: "CustomResourceDefinition", Name: "servicemonitors.monitoring.coreos.com", Action: "keep", Note: "nobody else has objects of it"}}},
+			}
+		}),
+		"plan-down-nothing": stackSample("plan", func(s *Stack) { s.Components = nil }),
 		"down": stackSample("down", func(s *Stack) {
 			s.Changed = true
 			s.Components = []StackComponent{
