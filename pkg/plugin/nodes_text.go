@@ -191,7 +191,7 @@ func (s *nodesScreen) problems(n *nodesReport) {
 		mark := s.label.Render("·")
 		switch p.Severity {
 		case gpu.SeverityError:
-			mark = s.bad.Render("✗")
+			mark = s.bad.Render("×")
 		case gpu.SeverityWarning:
 			mark = s.warn.Render("!")
 		}

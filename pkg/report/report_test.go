@@ -126,7 +126,7 @@ func stripANSI(s string) string {
 
 func TestTextOfAnEmptyResult(t *testing.T) {
 	got := text(t, &Bench{Verdict: Verdict{Kind: "failed", Summary: "no request was finished"}, Interrupted: true}, termenv.Ascii)
-	for _, want := range []string{"interrupted", "no request was answered", "✗ failed: no request was finished"} {
+	for _, want := range []string{"interrupted", "no request was answered", "× failed: no request was finished"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in:\n%s", want, got)
 		}
