@@ -265,6 +265,29 @@ func TestCheckDenied(t *testing.T) {
 	golden(t, "check/denied.txt", []byte(told(t, l, (*lookup).nodeCheckers)))
 }
 
+// TestCheckDeniedKinds: what nobody could look at is not called well.
+func TestCheckDeniedKinds(t *testing.T) {
+	for resource, test := range map[string]struct {
+		objects []runtime.Object
+		ids     []string
+		want    string
+	}{
+		"pods": {exporter("dcgm-exporter", "a"), []string{"exporter-tolerates", "exporter-selects", "exporter-everywhere", "exporter-ready", "exporter-once", "exporter-only-there"},
+			"6 checks (skipped: you may not list pods)"},
+		"daemonsets":     {nil, []string{"exporter-runs"}, "installed (skipped: you may not list DaemonSets)"},
+		"runtimeclasses": {exporter("dcgm-exporter", "a"), []string{"exporter-runtime-class"}, "exists (skipped: you may not list RuntimeClasses)"},
+	} {
+		l := fakeLookup(append(test.objects, gpuNode("a"))...)
+		l.cluster.client.(*fake.Clientset).PrependReactor("*", resource, func(kubetesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no such right"))
+		})
+		got := told(t, l, func(l *lookup) []check.Checker { return l.exporterCheckers() }, append(test.ids, "exporter-runs")...)
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), test.want) {
+			t.Errorf("without %s:\n%s", resource, got)
+		}
+	}
+}
+
 // tritonObjects are a Service and a pod of Triton.
 func tritonObjects(change ...func(*corev1.Service, *corev1.Pod)) []runtime.Object {
 	labels := map[string]string{"app": "triton"}
