@@ -324,6 +324,37 @@ func TestCheckTritonObjects(t *testing.T) {
 	}
 }
 
+// TestCheckTritonDenied: a Service whose pods may not be listed is not one
+// without pods, and Services that may not be listed are not none.
+func TestCheckTritonDenied(t *testing.T) {
+	ids := []string{"triton-found", "triton-pods-ready", "triton-answers"}
+	for resource, want := range map[string]string{
+		"pods":     "✓ there is a Triton: triton/triton-infer · its pods are ready (skipped: you may not list the pods of namespace triton) · its server answers (skipped: you may not list the pods of namespace triton)",
+		"services": "× Services can be read could not list the Services: the cluster does not allow it",
+	} {
+		l := fakeLookup(tritonObjects()...)
+		l.cluster.client.(*fake.Clientset).PrependReactor("list", resource, func(kubetesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no such right"))
+		})
+		got := told(t, l, (*lookup).tritonCheckers, ids...)
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
+			t.Errorf("without %s:\n%s", resource, got)
+		}
+	}
+}
+
+func TestPodsReadyLeavesRecordsOut(t *testing.T) {
+	l := fakeLookup(tritonObjects()...)
+	told(t, l, (*lookup).tritonCheckers, "triton-found")
+	found := l.tritons(t.Context())[0]
+	evicted := *found.pods[0].DeepCopy()
+	evicted.Name, evicted.Status = "evicted", corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}
+	found.pods = append(found.pods, evicted)
+	if ready, all, findings := found.podsReady(); ready != 1 || all != 1 || len(findings) != 0 {
+		t.Errorf("%d of %d ready, %+v", ready, all, findings)
+	}
+}
+
 // TestTritonAnswers: what a server's own words lead to.
 func TestTritonAnswers(t *testing.T) {
 	limits := func(gpus string) corev1.ResourceRequirements {

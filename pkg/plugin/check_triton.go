@@ -205,6 +205,9 @@ func (l *lookup) tritonPodsReady(ctx context.Context) check.Outcome {
 	var o check.Outcome
 	ready, all := 0, 0
 	for _, t := range l.tritons(ctx) {
+		if denied := l.podsDenied(t.service.Namespace); denied != "" {
+			return check.Skip(denied)
+		}
 		readyHere, allHere, findings := t.podsReady()
 		ready, all = ready+readyHere, all+allHere
 		o.Findings = append(o.Findings, findings...)
@@ -219,8 +222,8 @@ func (t *tritonFound) podsReady() (ready, all int, findings []check.Finding) {
 	first := ""
 	for i := range t.pods {
 		p := &t.pods[i]
-		if p.DeletionTimestamp != nil {
-			continue
+		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue // an evicted pod stays as a record
 		}
 		all++
 		if podReady(p) {
@@ -286,6 +289,9 @@ type tritonAnswer struct {
 func (l *lookup) askTritons(ctx context.Context, into *tritonAnswers) check.Outcome {
 	var all []tritonAnswer
 	for _, t := range l.tritons(ctx) {
+		if denied := l.podsDenied(t.service.Namespace); denied != "" {
+			return check.Skip(denied)
+		}
 		asked := 0
 		for _, p := range t.pods {
 			if p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil && asked < askedTritons {
