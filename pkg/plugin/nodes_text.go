@@ -75,8 +75,8 @@ func (s *nodesScreen) title(n *nodesReport) {
 			unit = " or shares of them"
 		}
 		text += fmt.Sprintf(": %s of %s%s for pods", report.Count(uint64(n.GPUsAllocatable)), amount(int(n.GPUsCapacity), "GPU"), unit)
-		if slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.GPUsHeld != nil }) {
-			text += fmt.Sprintf(", %s held", report.Count(uint64(n.GPUsHeld)))
+		if n.GPUsHeld != nil {
+			text += fmt.Sprintf(", %s held", report.Count(uint64(*n.GPUsHeld)))
 		}
 	}
 	s.line("%s", s.heading.Render(text))
