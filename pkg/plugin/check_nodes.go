@@ -189,7 +189,7 @@ func driverDetail(c *gpu.Cluster) string {
 func exporterDetail(c *gpu.Cluster) string {
 	names := make([]string, 0, len(c.Exporters))
 	for i := range c.Exporters {
-		names = append(names, fmt.Sprintf("%s (%s)", &c.Exporters[i], c.Exporters[i].Kind))
+		names = append(names, fmt.Sprintf("%s (%s)", &c.Exporters[i], c.Exporters[i].Owner()))
 	}
 	return strings.Join(names, ", ")
 }

@@ -103,6 +103,8 @@ type exporterReport struct {
 	PodsWanted      int               `json:"pods_wanted"`
 	PodsReady       int               `json:"pods_ready"`
 	GPUNodesCovered *int              `json:"gpu_nodes_covered,omitempty"`
+
+	owner string // what Kind and ManagedBy come to, in words
 }
 
 type placementReport struct {
@@ -217,6 +219,7 @@ func (r *nodesReport) addExporter(c *gpu.Cluster, e *gpu.Exporter) {
 	x := exporterReport{
 		Kind: e.Kind, Namespace: e.Namespace, Name: e.Name, Release: e.Release, ManagedBy: e.ManagedBy, Image: e.Image,
 		Selector: e.Selector, Port: e.Port, PodsWanted: e.Wanted, PodsReady: e.Ready,
+		owner: e.Owner(),
 	}
 	if c.Knows(gpu.KindPod) {
 		x.GPUNodesCovered = &e.Covered

@@ -107,7 +107,7 @@ func (s *nodesScreen) facts(n *nodesReport, wide bool) {
 		s.fact(labelOnce(i, "waiting"), fmt.Sprintf("%s/%s for %s", p.Namespace, p.Pod, amount(int(p.GPUs), "GPU")))
 	}
 	for i, e := range n.Exporters {
-		text := fmt.Sprintf("%s/%s (%s)", e.Namespace, e.Name, e.Kind)
+		text := fmt.Sprintf("%s/%s (%s)", e.Namespace, e.Name, e.owner)
 		if e.GPUNodesCovered != nil {
 			text += fmt.Sprintf(", ready on %s", amount(*e.GPUNodesCovered, "GPU node"))
 		} else {
