@@ -70,7 +70,7 @@ func TestExporterOwner(t *testing.T) {
 		"GPU Operator":      {operatorExporter()},
 		"Argo CD":           {argo},
 		"installed by hand": {byHand},
-		"of unknown owner":     {exporterOn(byHand, "a", "")},
+		"of unknown owner":  {exporterOn(byHand, "a", "")},
 	} {
 		if e := surveyOf(t, append(objects, node("a", gpus(1)))...).Exporters; len(e) != 1 || e[0].Owner() != want {
 			t.Errorf("the owner of %+v is not %s", e, want)
