@@ -226,7 +226,7 @@ func gpuReport(window metrics.GPUWindow, inferences uint64) *report.GPU {
 	for _, d := range window.GPUs {
 		energy := d.EnergyOver(window.End.Sub(window.Start))
 		device := report.GPUDevice{
-			UUID: d.UUID, Index: d.Index, Product: d.Model, Node: d.Node, Pod: d.Pod,
+			UUID: d.UUID, Index: d.Index, Product: d.Model, MIGProfile: d.MIGProfile, MIGInstance: d.MIGInstance, Node: d.Node, Pod: d.Pod,
 			Samples: d.Samples, Insufficient: d.Insufficient,
 			MemoryTotalBytes: d.MemoryTotalBytes,
 		}

@@ -211,6 +211,9 @@ func (s *screen) gpu(b *Bench) {
 			name = "GPU " + d.Index + " " + name
 		}
 		name = strings.TrimSpace(name + " " + d.UUID)
+		if d.MIGInstance != "" {
+			name += strings.TrimRight(" MIG "+d.MIGInstance+" "+d.MIGProfile, " ")
+		}
 		if d.Node != "" {
 			name += " on " + d.Node
 		}
