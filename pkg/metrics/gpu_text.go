@@ -29,6 +29,8 @@ type GPUReading struct {
 	LastXID          *int     // the last XID error's number; nil when none
 
 	values values
+	// pods are all that share the GPU, as the page tells; GPU has one of them.
+	pods []NamespacedName
 }
 
 // values holds a reading's figures by meaning.
@@ -84,6 +86,9 @@ func gpusOf(families map[string]*dto.MetricFamily) []GPUReading {
 				byOwner[key] = reading
 			}
 			reading.fill(gpu)
+			if pod := (NamespacedName{gpu.Namespace, gpu.Pod}); gpu.Pod != "" && !slices.Contains(reading.pods, pod) {
+				reading.pods = append(reading.pods, pod)
+			}
 			// A GPU shared by several pods comes once per pod with the same value.
 			if !reading.values.present[n.meaning] {
 				reading.values.v[n.meaning] = raw * n.scale
