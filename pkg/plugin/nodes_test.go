@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -242,6 +243,40 @@ func TestUtilizationReasons(t *testing.T) {
 	(&NodesOptions{}).addUtilization(t.Context(), nil, many, nil)
 	if len(many.Missing) != 1 || !strings.Contains(many.Missing[0].Why, "40000 GPUs") {
 		t.Errorf("%+v", many.Missing)
+	}
+}
+
+// TestUtilizationOfTheseNodes: a Prometheus may know the GPUs of further nodes and
+// clusters; their samples are not asked for, and their gaps are none of these.
+func TestUtilizationOfTheseNodes(t *testing.T) {
+	var read []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.PostFormValue("query")
+		result := `{"resultType":"vector","result":[]}`
+		switch {
+		case query == "time()":
+			result = fmt.Sprintf(`{"resultType":"scalar","result":[%[1]d,"%[1]d"]}`, time.Now().Unix())
+		case strings.HasPrefix(query, "group by"):
+			result = `{"resultType":"vector","result":[
+				{"metric":{"__name__":"DCGM_FI_DEV_GPU_UTIL","UUID":"GPU-a","Hostname":"a"},"value":[1,"1"]},
+				{"metric":{"__name__":"DCGM_FI_DEV_GPU_UTIL","UUID":"GPU-b","Hostname":"b"},"value":[1,"1"]}]}`
+		case strings.HasPrefix(query, "{__name__"):
+			read = append(read, query)
+			result = `{"resultType":"matrix","result":[]}`
+		case r.URL.Path == "/api/v1/targets":
+			result = `{"activeTargets":[]}`
+		}
+		fmt.Fprintf(w, `{"status":"success","data":%s}`, result)
+	}))
+	defer server.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	o := &NodesOptions{PrometheusURL: server.URL}
+	c := &cluster{client: fake.NewClientset(), rest: &rest.Config{Host: "https://cluster.example"}}
+	if _, err := o.window(t.Context(), c, &nodesReport{Nodes: []nodeReport{{Name: "a"}}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(read) != 1 || !strings.Contains(read[0], "GPU-a") || strings.Contains(read[0], "GPU-b") {
+		t.Errorf("it read %q", read)
 	}
 }
 
