@@ -280,6 +280,7 @@ type tritonAnswer struct {
 	notReady error
 	models   []triton.ModelIndex
 	configs  []triton.ModelConfig
+	unread   int // ready models without one here
 
 	metricsErr error
 	families   []string
@@ -343,12 +344,19 @@ func (l *lookup) askTriton(ctx context.Context, a *tritonAnswer) {
 		return
 	}
 	for _, m := range a.models {
-		if !m.Ready() || len(a.configs) == askedModels || slices.ContainsFunc(a.configs, func(c triton.ModelConfig) bool { return c.Name == m.Name }) {
+		if !m.Ready() || slices.ContainsFunc(a.configs, func(c triton.ModelConfig) bool { return c.Name == m.Name }) {
 			continue
 		}
-		if config, err := server.ModelConfig(ctx, m.Name, m.Version); err == nil {
-			a.configs = append(a.configs, config)
+		if len(a.configs) == askedModels {
+			a.unread++
+			continue
 		}
+		config, err := server.ModelConfig(ctx, m.Name, m.Version)
+		if err != nil {
+			a.unread++
+			continue
+		}
+		a.configs = append(a.configs, config)
 	}
 	a.readMetrics(ctx, l.dialer)
 }
