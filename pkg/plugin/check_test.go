@@ -9,6 +9,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -23,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -31,6 +34,8 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
+	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
+	"github.com/kubectl-triton/kubectl-triton/pkg/stack"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
@@ -408,6 +413,7 @@ func TestTritonAnswers(t *testing.T) {
 		"both GPUs used": {nil, (*tritonAnswer).gpusUsed, ""},
 		"one GPU idle":   {func(a *tritonAnswer) { a.configs[0].InstanceGroup[0].GPUs = []int{0} }, (*tritonAnswer).gpusUsed, "a pod of Triton ns/svc holds 2 GPUs, and its models use 1"},
 		"all on the CPU": {func(a *tritonAnswer) { a.configs[0].InstanceGroup[0] = triton.InstanceGroup{Kind: "KIND_CPU"} }, (*tritonAnswer).gpusUsed, "a pod of Triton ns/svc holds 2 GPUs, and its models use 0"},
+		"one not read":   {func(a *tritonAnswer) { a.configs[0].InstanceGroup[0].GPUs, a.unread = []int{0}, 1 }, (*tritonAnswer).gpusUsed, ""},
 		"holds no GPU": {func(a *tritonAnswer) {
 			a.pod.Spec.Containers[0].Resources.Limits = nil
 			a.configs[0].InstanceGroup = nil
@@ -428,6 +434,67 @@ func TestTritonAnswers(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", name, found, c.want)
 		case c.want != "" && found[0].Command == "":
 			t.Errorf("%s: no command", name)
+		}
+	}
+}
+
+// onePod is a cluster of one pod, for the questions about monitoring.
+type onePod struct {
+	monitoringReads
+	pod corev1.Pod
+}
+
+func (r onePod) pods(context.Context, string, labels.Set) ([]corev1.Pod, error) {
+	return []corev1.Pod{r.pod}, nil
+}
+
+// monitored asks a Prometheus that answers by path.
+func monitored(t *testing.T, w watched, answers map[string]string) *monitoring {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":"success","data":%s}`, answers[r.URL.Path])
+	}))
+	t.Cleanup(server.Close)
+	way := &http.Transport{}
+	t.Cleanup(way.CloseIdleConnections)
+	prometheus, err := metrics.NewPrometheus(server.URL, way)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := tritonObjects()[1].(*corev1.Pod)
+	return &monitoring{cluster: &cluster{}, watched: w, prometheus: prometheus, reads: onePod{pod: *pod}}
+}
+
+// TestTritonSeriesCountOnce: several Tritons of a namespace have its series
+// together.
+func TestTritonSeriesCountOnce(t *testing.T) {
+	m := monitored(t, watched{tritons: []stack.Target{{Namespace: "triton", Name: "a"}, {Namespace: "triton", Name: "b"}}},
+		map[string]string{"/api/v1/query": `{"resultType":"vector","result":[{"metric":{},"value":[1,"7"]}]}`})
+	if o := m.tritonSeries(t.Context()); o.Detail != "7 nv_inference_* series" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestTargetOfThePort: a pod with a sidecar has several targets.
+func TestTargetOfThePort(t *testing.T) {
+	target := func(port int, health string) string {
+		return fmt.Sprintf(`{"scrapeUrl":"http://10.0.0.1:%d/metrics","health":%q,"lastError":"from port %d","labels":{"namespace":"triton","pod":"triton-0"}}`, port, health, port)
+	}
+	for _, c := range []struct{ targets, want string }{
+		{target(15020, "down") + "," + target(8002, "up"), "1 of 1 up"},
+		{target(15020, "up") + "," + target(8002, "down"), "0 of 1 up; scraping pod triton-0 fails: from port 8002"},
+		{target(8002, "down") + "," + target(8002, "up"), "1 of 1 up"},
+		{target(8443, "up"), "1 of 1 up"}, // a proxy in front of it
+	} {
+		m := monitored(t, watched{tritons: []stack.Target{{Namespace: "triton", Name: "triton-infer", Port: 8002}}},
+			map[string]string{"/api/v1/targets": `{"activeTargets":[` + c.targets + `]}`})
+		o := m.tritonTargets(t.Context())
+		got := o.Detail
+		if len(o.Findings) > 0 {
+			got = o.Findings[0].What
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.targets, got, c.want)
 		}
 	}
 }
