@@ -73,7 +73,7 @@ func (r *directRoute) find(context.Context) (control, error) {
 		DialContext: r.dialTCP, TLSClientConfig: r.tls, DisableCompression: true,
 		MaxConnsPerHost: 1, ResponseHeaderTimeout: 30 * time.Second,
 	}
-	r.server = triton.NewClient(&http.Client{Transport: r.http}, r.at.url)
+	r.server = triton.NewClient(&http.Client{Transport: &namedTransport{Transport: r.http, agent: userAgent()}}, r.at.url)
 	return r.server, nil
 }
 
@@ -108,7 +108,7 @@ func (r *directRoute) way(string) way {
 	switch {
 	case r.at.grpc:
 		// gRPC does the TLS itself: it has to agree on HTTP/2.
-		w.grpc = triton.GRPCAddress{Authority: r.at.host, TLS: r.tls}
+		w.grpc = triton.GRPCAddress{Authority: r.at.host, TLS: r.tls, UserAgent: userAgent()}
 	case r.tls != nil:
 		w.dial = r.dialTLS
 	}
