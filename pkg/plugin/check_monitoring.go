@@ -182,11 +182,12 @@ func (m *monitoring) targets(ctx context.Context, t stack.Target) (scraped, erro
 		s.pods++
 		state := stateOf(states, pod, t.Port)
 		switch {
+		case state != nil && state.Up:
+			s.up++
+		case s.problem != "": // one is told, with its own reason
 		case state == nil:
 			s.problem = fmt.Sprintf("Prometheus has no target for pod %s yet", pod.Name)
 			s.why, s.mend = m.whyNoTarget(ctx, prometheus, t, pod)
-		case state.Up:
-			s.up++
 		case state.LastError != "":
 			s.problem = fmt.Sprintf("scraping pod %s fails: %s", pod.Name, state.LastError)
 		default:

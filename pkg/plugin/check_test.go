@@ -441,11 +441,26 @@ func TestTritonAnswers(t *testing.T) {
 // onePod is a cluster of one pod, for the questions about monitoring.
 type onePod struct {
 	monitoringReads
-	pod corev1.Pod
+	pod       corev1.Pod
+	others    []string // further ones
+	explained *int     // how often it was asked why a target is missing
 }
 
 func (r onePod) pods(context.Context, string, labels.Set) ([]corev1.Pod, error) {
-	return []corev1.Pod{r.pod}, nil
+	pods := []corev1.Pod{r.pod}
+	for _, name := range r.others {
+		pod := *r.pod.DeepCopy()
+		pod.Name = name
+		pods = append(pods, pod)
+	}
+	return pods, nil
+}
+
+func (r onePod) monitors() *stack.Monitors { return &stack.Monitors{} }
+
+func (r onePod) prometheuses(context.Context) ([]*stack.Prometheus, error) {
+	*r.explained++
+	return nil, nil
 }
 
 // monitored asks a Prometheus that answers by path.
@@ -472,6 +487,21 @@ func TestTritonSeriesCountOnce(t *testing.T) {
 		map[string]string{"/api/v1/query": `{"resultType":"vector","result":[{"metric":{},"value":[1,"7"]}]}`})
 	if o := m.tritonSeries(t.Context()); o.Detail != "7 nv_inference_* series" {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestOneTargetIsExplained: what is wrong and why are of the same pod, and
+// Prometheus is asked for its dropped targets once and not for each pod.
+func TestOneTargetIsExplained(t *testing.T) {
+	m := monitored(t, watched{prometheus: stackService{namespace: "monitoring", name: "x"}, tritons: []stack.Target{{Namespace: "triton", Name: "triton-infer", Port: 8002}}},
+		map[string]string{"/api/v1/targets": `{"activeTargets":[{"scrapeUrl":"http://10.0.0.1:8002/metrics","health":"down","lastError":"it is full","labels":{"namespace":"triton","pod":"triton-9"}}]}`})
+	reads := m.reads.(onePod)
+	asked := 0
+	reads.others, reads.explained = []string{"triton-1", "triton-9"}, &asked
+	m.reads = reads
+	o := m.tritonTargets(t.Context())
+	if f := o.Findings[0]; !strings.Contains(f.What, "0 of 3 up; Prometheus has no target for pod triton-0") || !strings.Contains(f.Why, "is not run by an operator") || asked != 1 {
+		t.Errorf("explained %d times: %+v", asked, f)
 	}
 }
 
