@@ -490,6 +490,19 @@ func TestTritonSeriesCountOnce(t *testing.T) {
 	}
 }
 
+// TestRetentionIsCheap: a Prometheus in production has millions of series, and is
+// not made to load them all.
+func TestRetentionIsCheap(t *testing.T) {
+	m := monitored(t, watched{}, map[string]string{
+		"/api/v1/status/runtimeinfo": `{"storageRetention":"10d"}`,
+		"/api/v1/status/tsdb":        `{"headStats":{"numSeries":5000000}}`,
+		"/api/v1/query":              `{"resultType":"vector","result":[{"metric":{},"value":[1,"7"]}]}`,
+	})
+	if o := m.retention(t.Context()); o.Detail != "kept for 10d; 5,000,000 series" {
+		t.Errorf("%+v", o)
+	}
+}
+
 // TestOneTargetIsExplained: what is wrong and why are of the same pod, and
 // Prometheus is asked for its dropped targets once and not for each pod.
 func TestOneTargetIsExplained(t *testing.T) {
