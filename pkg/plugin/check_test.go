@@ -503,6 +503,17 @@ func TestRetentionIsCheap(t *testing.T) {
 	}
 }
 
+// TestMoreExportersThanHere: a Prometheus may know those of other clusters.
+func TestMoreExportersThanHere(t *testing.T) {
+	m := monitored(t, watched{exporters: []stack.Target{{Namespace: "triton", Name: "dcgm-exporter", Port: 9400}}}, map[string]string{
+		"/api/v1/targets": `{"activeTargets":[{"scrapeUrl":"http://10.0.0.1:9400/metrics","health":"up","labels":{"namespace":"triton","pod":"triton-0"}}]}`,
+		"/api/v1/query":   `{"resultType":"vector","result":[{"metric":{},"value":[1,"5"]}]}`,
+	})
+	if o := m.gpuSeries(t.Context()); o.Detail != "series of 5 GPUs from 5 exporters, 1 of them ready in this cluster" {
+		t.Errorf("%+v", o)
+	}
+}
+
 // TestOneTargetIsExplained: what is wrong and why are of the same pod, and
 // Prometheus is asked for its dropped targets once and not for each pod.
 func TestOneTargetIsExplained(t *testing.T) {
