@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,7 +63,8 @@ func JUnit(w io.Writer, r *Report) error {
 			switch k.State {
 			case StateFailed:
 				s.Failures++
-				one.Failure = &junitMessage{Message: k.Findings[0].What, Text: strings.Join(text, "\n")}
+				i := max(0, slices.IndexFunc(k.Findings, func(f Finding) bool { return f.Level == Fatal }))
+				one.Failure = &junitMessage{Message: k.Findings[i].What, Text: strings.Join(text, "\n")}
 			case StateSkipped:
 				s.Skipped++
 				one.Skipped = &junitMessage{Message: k.SkipReason}

@@ -149,3 +149,14 @@ func TestTextWriteError(t *testing.T) {
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestJUnitNamesTheFailure: a check that failed may have warnings before it.
+func TestJUnitNamesTheFailure(t *testing.T) {
+	r := &Report{Categories: []CategoryResult{{Name: "c", Checks: []Result{{ID: "x", State: StateFailed, Findings: []Finding{
+		{What: "half of it is slow", Level: Warning}, {What: "it is down", Level: Fatal},
+	}}}}}}
+	var out bytes.Buffer
+	if err := JUnit(&out, r); err != nil || !strings.Contains(out.String(), `<failure message="it is down">half of it is slow`) {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}

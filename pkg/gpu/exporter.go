@@ -54,10 +54,25 @@ type Exporter struct {
 	Wanted, Ready int // pods, as the DaemonSet's status counts them
 	Covered       int // GPU nodes with a ready pod of it
 	Pods          []ExporterPod
+
+	byPods bool // only its pods have been read
 }
 
 // String is the exporter as namespace/name.
 func (e *Exporter) String() string { return e.Namespace + "/" + e.Name }
+
+// Owner is whose the exporter is, in words.
+func (e *Exporter) Owner() string {
+	switch {
+	case e.Kind != ExporterOther:
+		return string(e.Kind)
+	case e.ManagedBy != "":
+		return e.ManagedBy
+	case e.byPods:
+		return "of unknown owner"
+	}
+	return "installed by hand"
+}
 
 // IsRelease tells whether the exporter is that Helm release's.
 func (e *Exporter) IsRelease(namespace, name string) bool {
@@ -107,7 +122,7 @@ func exporterOfDaemonSet(d *appsv1.DaemonSet) *Exporter {
 
 // exporterOfPod describes an exporter of which only pods are known.
 func exporterOfPod(p *corev1.Pod, owner *metav1.OwnerReference) *Exporter {
-	e := &Exporter{Namespace: p.Namespace, Name: p.Name, Selector: map[string]string{}}
+	e := &Exporter{Namespace: p.Namespace, Name: p.Name, Selector: map[string]string{}, byPods: true}
 	if owner != nil {
 		e.Name, e.DaemonSet = owner.Name, owner.Kind == "DaemonSet"
 	}

@@ -59,6 +59,25 @@ func TestExporterKinds(t *testing.T) {
 	}
 }
 
+// TestExporterOwner: whose it is, in words, and no more than was seen.
+func TestExporterOwner(t *testing.T) {
+	byHand := changed(chartExporter(nil), func(d *appsv1.DaemonSet) { d.Annotations = nil })
+	argo := changed(byHand.DeepCopy(), func(d *appsv1.DaemonSet) {
+		d.Annotations = map[string]string{"argocd.argoproj.io/tracking-id": "x"}
+	})
+	for want, objects := range map[string][]runtime.Object{
+		"Helm release":      {chartExporter(nil)},
+		"GPU Operator":      {operatorExporter()},
+		"Argo CD":           {argo},
+		"installed by hand": {byHand},
+		"of unknown owner":  {exporterOn(byHand, "a", "")},
+	} {
+		if e := surveyOf(t, append(objects, node("a", gpus(1)))...).Exporters; len(e) != 1 || e[0].Owner() != want {
+			t.Errorf("the owner of %+v is not %s", e, want)
+		}
+	}
+}
+
 // TestExporterPodsOnly: without DaemonSets the pods tell of their exporter.
 func TestExporterPodsOnly(t *testing.T) {
 	d := operatorExporter()

@@ -175,20 +175,24 @@ func (c *Cluster) twice() []Problem {
 		slices.Sort(names)
 		return names
 	}
-	byPair := map[string][]string{}
+	byOwners := map[string][]string{}
 	for i := range c.Nodes {
 		if o := owners(&c.Nodes[i]); len(o) > 1 {
-			pair := strings.Join(o, " and ")
-			byPair[pair] = append(byPair[pair], c.Nodes[i].Name)
+			key := strings.Join(o, " and ")
+			byOwners[key] = append(byOwners[key], c.Nodes[i].Name)
 		}
 	}
 	var found []Problem
-	for _, pair := range slices.Sorted(maps.Keys(byPair)) {
-		_, last, _ := strings.Cut(pair, " and ")
-		namespace, name, _ := strings.Cut(last, "/")
-		found = append(found, Problem{Kind: ProblemExporterTwice, Severity: SeverityError, Nodes: byPair[pair],
-			What:  fmt.Sprintf("two exporters run on %s: %s", on(byPair[pair]), pair),
-			Cause: "a second one was installed beside the first: every GPU is counted twice, and both compete for the profiling counters",
+	for _, key := range slices.Sorted(maps.Keys(byOwners)) {
+		all := strings.Split(key, " and ")
+		namespace, name, _ := strings.Cut(all[len(all)-1], "/")
+		many, times, them := "two", "twice", "both"
+		if len(all) > 2 {
+			many, times, them = fmt.Sprint(len(all)), fmt.Sprintf("%d times", len(all)), "they"
+		}
+		found = append(found, Problem{Kind: ProblemExporterTwice, Severity: SeverityError, Nodes: byOwners[key],
+			What:  fmt.Sprintf("%s exporters run on %s: %s", many, on(byOwners[key]), key),
+			Cause: fmt.Sprintf("a second one was installed beside the first: every GPU is counted %s, and %s compete for the profiling counters", times, them),
 			Next:  fmt.Sprintf("kubectl get daemonset --namespace %s %s --show-labels", namespace, name)})
 	}
 	return found

@@ -25,8 +25,12 @@ func (c *Cluster) nodeProblems() []Problem {
 		}
 	}
 	offers := func(n *Node) bool { return n.Has(EvidenceAllocatable, EvidenceDRA) }
+	severity := SeverityError
+	if !c.Knows(KindResourceSlice) {
+		severity = SeverityWarning // the DRA driver may offer them
+	}
 	add(Problem{
-		Kind: ProblemNotOffered, Severity: SeverityError,
+		Kind: ProblemNotOffered, Severity: severity,
 		Cause: c.notOfferedCause(),
 		Next:  "kubectl get pods --all-namespaces --output wide --field-selector spec.nodeName={node}",
 	}, func(n *Node) bool { return !offers(n) && !n.Has(EvidenceCapacity) }, "{nodes} {has} NVIDIA hardware by label, but {offers} no GPU to pods")
@@ -86,6 +90,9 @@ func (c *Cluster) notReadyCause() string {
 }
 
 func (c *Cluster) notOfferedCause() string {
+	if !c.Knows(KindResourceSlice) {
+		return "the device plugin is missing or not running, or the driver is not ready; or the DRA driver offers them, whose ResourceSlices you may not list"
+	}
 	if c.Platform() == PlatformGKE {
 		return "the device plugin is not running, or the driver is not installed: GKE installs it only on node pools made with a gpu-driver-version"
 	}

@@ -27,6 +27,7 @@ func TestProblems(t *testing.T) {
 	chart := chartExporter(present)
 	operator := operatorExporter()
 	everywhere := chartExporter(nil)
+	third := changed(chartExporter(present), func(d *appsv1.DaemonSet) { d.Namespace = "third" })
 	needsRuntime := changed(chartExporter(present), func(d *appsv1.DaemonSet) {
 		name := "nvidia"
 		d.Spec.Template.Spec.RuntimeClassName = &name
@@ -77,6 +78,8 @@ note no-label: 1 GPU node (a) offers GPUs, but has no label that says so / GPU F
 			`error exporter-not-ready: the exporter monitoring/dcgm-exporter is not ready on 1 GPU node (a) / its pod says: ImagePullBackOff / kubectl describe pod --namespace monitoring dcgm-exporter-a`},
 		{"two exporters", []runtime.Object{gpuNode("a"), chart, operator, exporterOn(chart, "a", ""), exporterOn(operator, "a", ""), runtimeClass()},
 			`error exporter-twice: two exporters run on 1 GPU node (a): gpu-operator/nvidia-dcgm-exporter and monitoring/dcgm-exporter / a second one was installed beside the first: every GPU is counted twice, and both compete for the profiling counters / kubectl get daemonset --namespace monitoring dcgm-exporter --show-labels`},
+		{"three exporters", []runtime.Object{gpuNode("a"), chart, operator, third, exporterOn(chart, "a", ""), exporterOn(operator, "a", ""), exporterOn(third, "a", ""), runtimeClass()},
+			`error exporter-twice: 3 exporters run on 1 GPU node (a): gpu-operator/nvidia-dcgm-exporter and monitoring/dcgm-exporter and third/dcgm-exporter / a second one was installed beside the first: every GPU is counted 3 times, and they compete for the profiling counters / kubectl get daemonset --namespace third dcgm-exporter --show-labels`},
 		{"CPU nodes too", []runtime.Object{gpuNode("a"), node("x"), node("y"), everywhere, exporterOn(everywhere, "a", ""), exporterOn(everywhere, "x", "CrashLoopBackOff"), exporterOn(everywhere, "y", ""), runtimeClass()},
 			`warning exporter-on-cpu-nodes: the exporter monitoring/dcgm-exporter also runs on 2 nodes without a GPU / it has no node selector that leaves them out; there it crashes or reports nothing / kubectl triton observe up`},
 	} {

@@ -144,6 +144,9 @@ func (s *survey) read(ctx context.Context, kind string, read func(context.Contex
 		s.cluster.Denied = append(s.cluster.Denied, Denied{Kind: kind, Reason: err.Error()})
 		return nil
 	}
+	if kind == KindRuntimeClass {
+		return fmt.Errorf("read RuntimeClass %s: %w", RuntimeClassNVIDIA, err)
+	}
 	return fmt.Errorf("list %ss: %w", kind, err)
 }
 

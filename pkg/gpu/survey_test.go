@@ -152,6 +152,23 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+// TestDeniedSlices: GPUs that only slices would show are not called missing.
+func TestDeniedSlices(t *testing.T) {
+	client := fake.NewClientset(node("a", label("feature.node.kubernetes.io/pci-10de.present=true")), runtimeClass())
+	client.PrependReactor("list", "resourceslices", func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "resourceslices"}, "", errors.New("no"))
+	})
+	c, err := Survey(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.Problems() {
+		if p.Kind == ProblemNotOffered && (p.Severity != SeverityWarning || !strings.Contains(p.Cause, "whose ResourceSlices you may not list")) {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 // TestFailure: any other failure ends the survey, names the kind, and stops the
 // other readers.
 func TestFailure(t *testing.T) {
@@ -161,6 +178,13 @@ func TestFailure(t *testing.T) {
 		return true, nil, apierrors.NewInternalError(errors.New("etcd is away"))
 	})
 	if _, err := Survey(t.Context(), client); err == nil || !strings.Contains(err.Error(), "list Pods") || !strings.Contains(err.Error(), "etcd is away") {
+		t.Errorf("error %v", err)
+	}
+	client = fake.NewClientset()
+	client.PrependReactor("get", "runtimeclasses", func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewInternalError(errors.New("etcd is away"))
+	})
+	if _, err := Survey(t.Context(), client); err == nil || !strings.Contains(err.Error(), "read RuntimeClass nvidia: ") {
 		t.Errorf("error %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

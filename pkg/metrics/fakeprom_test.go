@@ -26,6 +26,7 @@ type fakeProm struct {
 	targets []target
 	fail    map[string]func(http.ResponseWriter) // by path
 	asked   []string
+	warns   []string // with every answer of a query
 	onQuery func(query string)
 }
 
@@ -129,7 +130,7 @@ func (p *fakeProm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": data}); err != nil {
+	if err := json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": data, "warnings": p.warns}); err != nil {
 		p.t.Error(err)
 	}
 }

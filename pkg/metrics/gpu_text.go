@@ -1,7 +1,7 @@
 package metrics
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -29,6 +29,8 @@ type GPUReading struct {
 	LastXID          *int     // the last XID error's number; nil when none
 
 	values values
+	// pods are all that share the GPU, as the page tells; GPU has one of them.
+	pods []NamespacedName
 }
 
 // values holds a reading's figures by meaning.
@@ -84,6 +86,9 @@ func gpusOf(families map[string]*dto.MetricFamily) []GPUReading {
 				byOwner[key] = reading
 			}
 			reading.fill(gpu)
+			if pod := (NamespacedName{gpu.Namespace, gpu.Pod}); gpu.Pod != "" && !slices.Contains(reading.pods, pod) {
+				reading.pods = append(reading.pods, pod)
+			}
 			// A GPU shared by several pods comes once per pod with the same value.
 			if !reading.values.present[n.meaning] {
 				reading.values.v[n.meaning] = raw * n.scale
@@ -139,22 +144,43 @@ func memorySum(total, used, free, reserved *float64) *float64 {
 	return &sum
 }
 
-// parseExposition reads a whole page of Prometheus' text format.
+// parseExposition reads a whole page of Prometheus' text format. What Prometheus
+// itself puts up with, as a family described twice, is no reason to refuse it.
 func parseExposition(r io.Reader) (map[string]*dto.MetricFamily, error) {
-	limited := &io.LimitedReader{R: r, N: maxExpositionBytes + 1}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(limited)
-	if limited.N <= 0 {
+	page, err := io.ReadAll(io.LimitReader(r, maxExpositionBytes+1))
+	if len(page) > maxExpositionBytes {
 		return nil, fmt.Errorf("the metrics page is larger than %d MiB: is this a metrics endpoint?", maxExpositionBytes/mebibyte)
 	}
 	if err != nil {
-		var syntax expfmt.ParseError
-		if errors.As(err, &syntax) {
-			return nil, fmt.Errorf("this is not a page in Prometheus' text format (is the port the metrics port?): %w", err)
-		}
 		return nil, fmt.Errorf("could not read the metrics page to its end: %w", err)
 	}
-	return families, nil
+	families, err := parsePage(page)
+	if err == nil {
+		return families, nil
+	}
+	if bytes.HasSuffix(page, []byte("\n")) { // else a part of its last number may be missing
+		if families, again := parsePage(samplesOf(page)); again == nil {
+			return families, nil
+		}
+	}
+	return nil, fmt.Errorf("this is not a page in Prometheus' text format (is the port the metrics port?): %w", err)
+}
+
+func parsePage(page []byte) (map[string]*dto.MetricFamily, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(bytes.NewReader(page))
+}
+
+// samplesOf is a page without its comments, which describe the families, and with
+// plain ends of lines.
+func samplesOf(page []byte) []byte {
+	samples := make([]byte, 0, len(page)+1)
+	for line := range bytes.Lines(page) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			samples = append(append(samples, line...), '\n')
+		}
+	}
+	return samples
 }
 
 func labelsOf(m *dto.Metric) func(string) string {

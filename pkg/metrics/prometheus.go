@@ -24,6 +24,7 @@ type Prometheus struct {
 	address string
 	client  api.Client
 	api     v1.API
+	warned  func(warning string) // hears what comes with answers; may be nil
 }
 
 // NewPrometheus returns a reader of the server at address, a URL that may have
@@ -114,9 +115,14 @@ func (p *Prometheus) clockOf(ctx context.Context) (clock, error) {
 
 // query evaluates an instant query; a zero time means the server's now.
 func (p *Prometheus) query(ctx context.Context, doing, promql string, at time.Time) (model.Value, error) {
-	value, _, _, err := p.api.Query(ctx, promql, at)
+	value, warnings, _, err := p.api.Query(ctx, promql, at)
 	if err != nil {
 		return nil, p.explain(ctx, doing, err)
+	}
+	for _, warning := range warnings {
+		if p.warned != nil {
+			p.warned(warning)
+		}
 	}
 	if value == nil {
 		// JSON that is no answer, as a proxy's.

@@ -25,6 +25,27 @@ func (p *Prometheus) GPUWindow(ctx context.Context, sel GPUSelector, start, end 
 	if !end.After(start) {
 		return GPUWindow{}, fmt.Errorf("a window must end after it starts, not at %s after %s", end.Format(time.RFC3339Nano), start.Format(time.RFC3339Nano))
 	}
+	// Servers that ask others, as Thanos does, answer without those that are away
+	// and warn of it.
+	var warnings []string
+	heeding := *p
+	heeding.warned = func(warning string) {
+		if text := "Prometheus warned of its answer: " + firstLine(warning); len(warnings) < maxWarnings && !slices.Contains(warnings, text) {
+			warnings = append(warnings, text)
+		}
+	}
+	w, err := heeding.gpuWindow(ctx, sel, start, end)
+	if err != nil {
+		return GPUWindow{}, err
+	}
+	w.Gaps = append(w.Gaps, warnings...)
+	return w, nil
+}
+
+// maxWarnings bounds how many of one window's are told.
+const maxWarnings = 5
+
+func (p *Prometheus) gpuWindow(ctx context.Context, sel GPUSelector, start, end time.Time) (GPUWindow, error) {
 	w, err := p.openWindow(ctx, start, end)
 	if err != nil {
 		return GPUWindow{}, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
 )
 
 // TargetState is one active scrape target as Prometheus sees it.
@@ -63,7 +65,10 @@ func (p *Prometheus) Storage(ctx context.Context) (Storage, error) {
 		return Storage{}, p.explain(ctx, "its state", err)
 	}
 	s := Storage{Retention: runtime.StorageRetention}
-	if s.Series, err = p.Count(ctx, "the number of its series", `{__name__=~".+"}`); err != nil {
+	// It keeps this count. To count them anew it would load each one.
+	if tsdb, err := p.api.TSDB(ctx, v1.WithLimit(1)); err == nil {
+		s.Series = max(0, tsdb.HeadStats.NumSeries)
+	} else if s.Series, err = p.Count(ctx, "the number of its series", `{__name__=~".+"}`); err != nil {
 		return s, err
 	}
 	// Blocks, and what is not in a block yet.

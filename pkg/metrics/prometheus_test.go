@@ -209,6 +209,33 @@ func TestGPUWindowMovesToTheServersClock(t *testing.T) {
 	})
 }
 
+// An answer that lacks what some server behind Prometheus has says so in a
+// warning, and so does the window.
+func TestGPUWindowTellsWarnings(t *testing.T) {
+	s := start()
+	prom := &fakeProm{t: t, warns: []string{"No StoreAPIs matched for this query: store-2 is unreachable"}}
+	const want = "Prometheus warned of its answer: No StoreAPIs matched for this query: store-2 is unreachable"
+	told := func() (n int) {
+		w, err := prom.direct().GPUWindow(t.Context(), GPUSelector{}, s, s.Add(2*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range w.Gaps {
+			if g == want {
+				n++
+			}
+		}
+		return n
+	}
+	if n := told(); n != 1 {
+		t.Errorf("of an empty window it was told %d times", n)
+	}
+	prom.add(`DCGM_FI_DEV_POWER_USAGE{`+held48+`}`, every(time.Second, s, 1, 2, 3)...)
+	if n := told(); n != 1 {
+		t.Errorf("it was told %d times", n)
+	}
+}
+
 // A long window is read in pieces; none of its samples is lost or read twice.
 func TestGPUWindowInPieces(t *testing.T) {
 	for _, leftOpen := range []bool{true, false} {

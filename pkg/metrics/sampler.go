@@ -150,7 +150,14 @@ func (s *Sampler) Window(sel GPUSelector, start, end time.Time) GPUWindow {
 				continue
 			}
 			seen = append(seen, source.sighting(key, g))
-			summary, doubts := summarise(g.gpu, key.family, &t)
+			gpu := g.gpu
+			for _, pod := range g.pods { // one that was asked for goes before any other
+				if slices.Contains(sel.Pods, pod) && (NamespacedName{gpu.Namespace, gpu.Pod}) != pod {
+					gpu.Namespace, gpu.Pod, gpu.Container = pod.Namespace, pod.Name, ""
+					break
+				}
+			}
+			summary, doubts := summarise(gpu, key.family, &t)
 			summaries[key.device] = append(summaries[key.device], found{summary, doubts})
 		}
 		w.Gaps = append(w.Gaps, source.gaps(from, to, s.interval)...)

@@ -28,6 +28,7 @@ type sampledKey struct {
 // into tracks.
 type sampledGPU struct {
 	gpu     GPU
+	pods    []NamespacedName // that share it
 	history []tracks
 	fold    int // samples per stretch
 	filling int // samples in the last stretch
@@ -74,12 +75,13 @@ func (s *sampledSource) take(readings []GPUReading, at int64) {
 			g = &sampledGPU{fold: 1}
 			s.gpus[key] = g
 		}
-		g.gpu = r.GPU // a GPU's pod may change
+		g.gpu, g.pods = r.GPU, r.pods // a GPU's pods may change
 		if g.gpu.Node == "" {
 			g.gpu.Node = s.Node
 		}
 		if r.Family == FamilyTriton && s.Pod != (NamespacedName{}) {
 			g.gpu.Namespace, g.gpu.Pod = s.Pod.Namespace, s.Pod.Name
+			g.pods = []NamespacedName{s.Pod}
 		}
 		var t tracks
 		for m := range meaningCount {
@@ -155,10 +157,7 @@ func (s *sampledSource) gaps(from, to int64, interval time.Duration) []string {
 
 // sighting tells the selector what is known of a GPU.
 func (s *sampledSource) sighting(key sampledKey, g *sampledGPU) sighting {
-	found := sighting{gpu: g.gpu, family: key.family}
-	if g.gpu.Pod != "" {
-		found.pods = append(found.pods, NamespacedName{g.gpu.Namespace, g.gpu.Pod})
-	}
+	found := sighting{gpu: g.gpu, family: key.family, pods: g.pods}
 	for _, node := range []string{g.gpu.Node, s.Node} {
 		if node != "" {
 			found.nodes = append(found.nodes, node)

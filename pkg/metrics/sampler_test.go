@@ -153,6 +153,26 @@ type hanging struct {
 func (h *hanging) Read([]byte) (int, error) { <-h.closed; return 0, io.ErrClosedPipe }
 func (h *hanging) Close() error             { h.once.Do(func() { close(h.closed) }); return nil }
 
+// TestSamplerSharedGPU: an exporter has a series for each pod that shares a GPU;
+// any of them finds it, and the one that was asked for is named.
+func TestSamplerSharedGPU(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		s := sampled(t, 5*time.Second, SamplerConfig{Sources: []Source{{Name: "dcgm-exporter-x", Fetch: func(context.Context) (io.ReadCloser, error) {
+			var page strings.Builder
+			for _, pod := range []string{"another", inferPod.Name, "third"} {
+				fmt.Fprintf(&page, "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",UUID=%q,namespace=%q,pod=%q} 40\n", uuidA, inferPod.Namespace, pod)
+			}
+			fmt.Fprintf(&page, "DCGM_FI_DEV_GPU_UTIL{gpu=\"1\",UUID=%q,namespace=\"ml\",pod=\"x\"} 90\n", uuidC)
+			return io.NopCloser(strings.NewReader(page.String())), nil
+		}}}})
+		w := s.Window(GPUSelector{Pods: []NamespacedName{inferPod}}, began, time.Now())
+		if len(w.GPUs) != 1 || w.GPUs[0].UUID != uuidA || w.GPUs[0].Pod != inferPod.Name || w.SelectedBy != byPod {
+			t.Errorf("by %q: %+v, %q", w.SelectedBy, w.GPUs, w.Gaps)
+		}
+	})
+}
+
 func TestSamplerPrefersDCGM(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()

@@ -31,7 +31,11 @@ func (s GPUSelector) String() string {
 		}
 		parts = append(parts, "pods "+strings.Join(names, ", "))
 	}
-	if len(s.Nodes) > 0 {
+	const shown = 3
+	switch more := len(s.Nodes) - shown; {
+	case more > 0:
+		parts = append(parts, fmt.Sprintf("nodes %s and %d more", strings.Join(s.Nodes[:shown], ", "), more))
+	case len(s.Nodes) > 0:
 		parts = append(parts, "nodes "+strings.Join(s.Nodes, ", "))
 	}
 	return strings.Join(parts, "; ")

@@ -165,5 +165,11 @@ func (m *marker) link(ctx context.Context, begin, end time.Time) *report.Grafana
 func exploreURL(base string, from, to time.Time) string {
 	pane := fmt.Sprintf(`{"t":{"datasource":"prometheus","queries":[{"refId":"A","expr":"sum by (model) (rate(nv_inference_request_success[30s]))"}],"range":{"from":"%d","to":"%d"}}}`,
 		from.UnixMilli(), to.UnixMilli())
-	return base + "/explore?schemaVersion=1&panes=" + url.QueryEscape(pane)
+	u, err := url.Parse(base)
+	if err != nil {
+		return "" // no client is made of such an address
+	}
+	u = u.JoinPath("explore")
+	u.User, u.Fragment, u.RawQuery = nil, "", "schemaVersion=1&panes="+url.QueryEscape(pane)
+	return u.String()
 }

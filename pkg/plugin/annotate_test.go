@@ -68,3 +68,11 @@ func TestMarkerEndsItsOwnRegion(t *testing.T) {
 		})
 	}
 }
+
+// TestExploreURLHasNoLogin: it is printed, and kept in reports.
+func TestExploreURLHasNoLogin(t *testing.T) {
+	got := exploreURL("https://me:secret@grafana.example/sub/", time.UnixMilli(1), time.UnixMilli(2))
+	if !strings.HasPrefix(got, "https://grafana.example/sub/explore?schemaVersion=1&panes=%7B") {
+		t.Error(got)
+	}
+}

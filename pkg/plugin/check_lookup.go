@@ -30,6 +30,7 @@ type lookup struct {
 	// Each is written by one checker and read by those that need it.
 	gpus     *gpu.Cluster
 	podList  []corev1.Pod
+	podsOf   []string // the namespaces whose pods could be listed, where not all could
 	services []corev1.Service
 	operated []*stack.Prometheus
 	scrapes  *stack.Monitors
@@ -109,6 +110,7 @@ func (l *lookup) kubernetesCheckers() []check.Checker {
 // are about.
 func (l *lookup) readNodes(ctx context.Context) check.Outcome {
 	var pods []corev1.Pod
+	var listed []string
 	keep := func(p *corev1.Pod) {
 		if concerns(p) {
 			pods = append(pods, slim(p))
@@ -125,15 +127,29 @@ func (l *lookup) readNodes(ctx context.Context) check.Outcome {
 	if !found.Knows(gpu.KindPod) {
 		for _, ns := range l.namespaces() {
 			err := l.cluster.eachPod(ctx, ns, labels.Everything(), keep)
-			if err != nil && !apierrors.IsForbidden(err) {
+			switch {
+			case err == nil:
+				listed = append(listed, ns)
+			case !apierrors.IsForbidden(err):
 				return check.Unknown(l.cluster.explain(err, "list the pods of namespace "+ns))
 			}
 		}
 	}
-	l.gpus, l.podList = found, pods
+	l.gpus, l.podList, l.podsOf = found, pods, listed
 	o := check.Wrong(denied...)
-	o.Detail = fmt.Sprintf("%d nodes", found.TotalNodes)
+	if found.Knows(gpu.KindNode) {
+		o.Detail = fmt.Sprintf("%d nodes", found.TotalNodes)
+	}
 	return o
+}
+
+// podsDenied says that the pods of a namespace could not be listed; "" when they
+// could.
+func (l *lookup) podsDenied(namespace string) string {
+	if l.gpus.Knows(gpu.KindPod) || slices.Contains(l.podsOf, namespace) {
+		return ""
+	}
+	return "you may not list the pods of namespace " + namespace
 }
 
 // namespaces are those of Triton and of the stack, for users who may not read
@@ -153,13 +169,16 @@ func (l *lookup) readServices(ctx context.Context) check.Outcome {
 	var findings []check.Finding
 	if apierrors.IsForbidden(err) {
 		findings = append(findings, check.Finding{What: "you may not list the Services of the whole cluster, so only those of " + strings.Join(l.namespaces(), " and ") + " are looked at", Level: check.Warning})
+		denied := err
 		for _, ns := range l.namespaces() {
-			if err = read(ns); err != nil && !apierrors.IsForbidden(err) {
+			if err = read(ns); err == nil {
+				denied = nil
+			} else if !apierrors.IsForbidden(err) {
 				break
 			}
 		}
-		if apierrors.IsForbidden(err) {
-			err = nil
+		if err == nil || apierrors.IsForbidden(err) {
+			err = denied // in no namespace may they be listed
 		}
 	}
 	if err != nil {
@@ -215,6 +234,9 @@ func slim(p *corev1.Pod) corev1.Pod {
 // The lookup is where the questions of monitoring get objects from.
 
 func (l *lookup) pods(_ context.Context, namespace string, of labels.Set) ([]corev1.Pod, error) {
+	if denied := l.podsDenied(namespace); denied != "" {
+		return nil, errors.New(denied)
+	}
 	selector := labels.SelectorFromSet(of)
 	var found []corev1.Pod
 	for _, p := range l.podList {

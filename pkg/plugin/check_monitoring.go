@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -179,20 +180,43 @@ func (m *monitoring) targets(ctx context.Context, t stack.Target) (scraped, erro
 			continue
 		}
 		s.pods++
-		i := slices.IndexFunc(states, func(t metrics.TargetState) bool { return t.Namespace == pod.Namespace && t.Pod == pod.Name })
+		state := stateOf(states, pod, t.Port)
 		switch {
-		case i < 0:
+		case state != nil && state.Up:
+			s.up++
+		case s.problem != "": // one is told, with its own reason
+		case state == nil:
 			s.problem = fmt.Sprintf("Prometheus has no target for pod %s yet", pod.Name)
 			s.why, s.mend = m.whyNoTarget(ctx, prometheus, t, pod)
-		case states[i].Up:
-			s.up++
-		case states[i].LastError != "":
-			s.problem = fmt.Sprintf("scraping pod %s fails: %s", pod.Name, states[i].LastError)
+		case state.LastError != "":
+			s.problem = fmt.Sprintf("scraping pod %s fails: %s", pod.Name, state.LastError)
 		default:
 			s.problem = fmt.Sprintf("pod %s has not been scraped yet", pod.Name)
 		}
 	}
 	return s, nil
+}
+
+// stateOf is the pod's target: of several, as those of a sidecar, one at the port
+// that is meant, and of these one that is up.
+func stateOf(states []metrics.TargetState, pod *corev1.Pod, port int32) *metrics.TargetState {
+	worth := func(s *metrics.TargetState) (n int) {
+		if u, err := url.Parse(s.URL); err == nil && u.Port() == fmt.Sprint(port) {
+			n += 2
+		}
+		if s.Up {
+			n++
+		}
+		return n
+	}
+	var best *metrics.TargetState
+	for i := range states {
+		s := &states[i]
+		if s.Namespace == pod.Namespace && s.Pod == pod.Name && (best == nil || worth(s) > worth(best)) {
+			best = s
+		}
+	}
+	return best
 }
 
 func (m *monitoring) targetCheck(ctx context.Context, targets []stack.Target, none string) check.Outcome {
@@ -243,7 +267,12 @@ func (m *monitoring) tritonSeries(ctx context.Context) check.Outcome {
 		return check.Pending(err.Error(), "", "")
 	}
 	total := 0
+	counted := map[string]bool{}
 	for _, t := range m.watched.tritons {
+		if counted[t.Namespace] {
+			continue // the series of a namespace are those of all its Tritons
+		}
+		counted[t.Namespace] = true
 		n, err := prometheus.Count(ctx, "Triton's series", fmt.Sprintf(`{__name__=~"nv_inference_.+", namespace=%q}`, t.Namespace))
 		if err != nil {
 			return check.Pending(err.Error(), "", "")
@@ -286,6 +315,9 @@ func (m *monitoring) gpuSeries(ctx context.Context) check.Outcome {
 		first := m.watched.exporters[0]
 		return check.Pending(fmt.Sprintf("GPU series from %d of %d exporters", publishing, exporters), "",
 			fmt.Sprintf("an exporter that is ready and empty has no driver to ask: kubectl -n %s logs ds/%s", first.Namespace, first.Name))
+	}
+	if publishing > exporters { // it scrapes further ones, as those of another cluster
+		return check.OK(fmt.Sprintf("series of %d GPUs from %d exporters, %d of them ready in this cluster", gpus, publishing, exporters))
 	}
 	return check.OK(fmt.Sprintf("series of %d GPUs from %d of %d exporters", gpus, publishing, exporters))
 }

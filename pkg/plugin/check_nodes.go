@@ -16,33 +16,35 @@ type gpuQuestion struct {
 	problem         gpu.ProblemKind
 	// detail tells what was found when all is well; may be nil.
 	detail func(*gpu.Cluster) string
+	// needs are the kinds without which no problem would not mean that all is well.
+	needs []string
 }
 
 // nodeQuestions are about the nodes themselves.
 func nodeQuestions() []gpuQuestion {
 	return []gpuQuestion{
-		{"gpu-nodes", "the cluster has GPU nodes", gpu.ProblemNoGPUNodes, gpuNodesDetail},
-		{"gpus-offered", "GPU nodes offer their GPUs to pods", gpu.ProblemNotOffered, offeredDetail},
-		{"gpus-healthy", "nodes offer all GPUs that they have", gpu.ProblemUnhealthy, nil},
-		{"mig-layout", "MIG layouts are applied", gpu.ProblemMIGConfig, sharingDetail},
-		{"gpu-nodes-ready", "GPU nodes are ready", gpu.ProblemNotReady, nil},
-		{"gpu-label", "a label tells GPU nodes from others", gpu.ProblemNoLabel, func(c *gpu.Cluster) string { return c.Placement().Why }},
-		{"gpu-drivers", "GPU nodes run one version of the driver", gpu.ProblemDriverVersions, driverDetail},
-		{"runtime-class", "RuntimeClass nvidia is there, or not needed", gpu.ProblemRuntimeClass, nil},
+		{"gpu-nodes", "the cluster has GPU nodes", gpu.ProblemNoGPUNodes, gpuNodesDetail, nil},
+		{"gpus-offered", "GPU nodes offer their GPUs to pods", gpu.ProblemNotOffered, offeredDetail, nil},
+		{"gpus-healthy", "nodes offer all GPUs that they have", gpu.ProblemUnhealthy, nil, nil},
+		{"mig-layout", "MIG layouts are applied", gpu.ProblemMIGConfig, sharingDetail, nil},
+		{"gpu-nodes-ready", "GPU nodes are ready", gpu.ProblemNotReady, nil, nil},
+		{"gpu-label", "a label tells GPU nodes from others", gpu.ProblemNoLabel, func(c *gpu.Cluster) string { return c.Placement().Why }, nil},
+		{"gpu-drivers", "GPU nodes run one version of the driver", gpu.ProblemDriverVersions, driverDetail, nil},
+		{"runtime-class", "RuntimeClass nvidia is there, or not needed", gpu.ProblemRuntimeClass, nil, []string{gpu.KindRuntimeClass}},
 	}
 }
 
 // exporterQuestions are about who reads the GPUs.
 func exporterQuestions() []gpuQuestion {
 	return []gpuQuestion{
-		{"exporter-runs", "a GPU exporter is installed", gpu.ProblemNoExporter, exporterDetail},
-		{"exporter-tolerates", "the exporter tolerates the taints of GPU nodes", gpu.ProblemExporterTaint, nil},
-		{"exporter-selects", "the exporter's node selector takes all GPU nodes", gpu.ProblemExporterSelector, nil},
-		{"exporter-everywhere", "the exporter has a pod on each GPU node", gpu.ProblemExporterMissing, coverageDetail},
-		{"exporter-ready", "the exporter's pods are ready", gpu.ProblemExporterNotReady, nil},
-		{"exporter-once", "no GPU node has two exporters", gpu.ProblemExporterTwice, nil},
-		{"exporter-only-there", "the exporter runs on GPU nodes only", gpu.ProblemExporterOnCPUNodes, nil},
-		{"exporter-runtime-class", "the exporter's RuntimeClass exists", gpu.ProblemExporterNoRuntime, nil},
+		{"exporter-runs", "a GPU exporter is installed", gpu.ProblemNoExporter, exporterDetail, nil},
+		{"exporter-tolerates", "the exporter tolerates the taints of GPU nodes", gpu.ProblemExporterTaint, nil, []string{gpu.KindPod}},
+		{"exporter-selects", "the exporter's node selector takes all GPU nodes", gpu.ProblemExporterSelector, nil, []string{gpu.KindPod}},
+		{"exporter-everywhere", "the exporter has a pod on each GPU node", gpu.ProblemExporterMissing, coverageDetail, []string{gpu.KindPod}},
+		{"exporter-ready", "the exporter's pods are ready", gpu.ProblemExporterNotReady, nil, []string{gpu.KindPod}},
+		{"exporter-once", "no GPU node has two exporters", gpu.ProblemExporterTwice, nil, []string{gpu.KindPod}},
+		{"exporter-only-there", "the exporter runs on GPU nodes only", gpu.ProblemExporterOnCPUNodes, nil, []string{gpu.KindPod}},
+		{"exporter-runtime-class", "the exporter's RuntimeClass exists", gpu.ProblemExporterNoRuntime, nil, []string{gpu.KindRuntimeClass}},
 	}
 }
 
@@ -82,8 +84,17 @@ func (l *lookup) gpuCheckers(questions []gpuQuestion, first string) []check.Chec
 				return check.Skip("you may not list nodes")
 			case len(l.gpus.Nodes) == 0 && q.id != "gpu-nodes":
 				return check.Skip("the cluster has no GPU node now")
-			case len(l.gpus.Exporters) == 0 && first == "exporter-runs" && q.id != first:
-				return check.Skip("there is no exporter")
+			case len(l.gpus.Exporters) == 0 && first == "exporter-runs":
+				// Without both kinds nobody can say that there is none.
+				if denied := l.denied(gpu.KindPod, gpu.KindDaemonSet); denied != "" {
+					return check.Skip(denied)
+				}
+				if q.id != first {
+					return check.Skip("there is no exporter")
+				}
+			}
+			if denied := l.denied(q.needs...); denied != "" {
+				return check.Skip(denied)
 			}
 			return judgeGPUs(l.gpus, q)
 		}
@@ -93,6 +104,16 @@ func (l *lookup) gpuCheckers(questions []gpuQuestion, first string) []check.Chec
 		checkers = append(checkers, k)
 	}
 	return checkers
+}
+
+// denied says which of the kinds the user may not read; "" for none.
+func (l *lookup) denied(kinds ...string) string {
+	for _, kind := range kinds {
+		if !l.gpus.Knows(kind) {
+			return "you may not list " + map[string]string{gpu.KindPod: "pods", gpu.KindDaemonSet: "DaemonSets", gpu.KindRuntimeClass: "RuntimeClasses"}[kind]
+		}
+	}
+	return ""
 }
 
 func judgeGPUs(c *gpu.Cluster, q gpuQuestion) check.Outcome {
@@ -168,7 +189,7 @@ func driverDetail(c *gpu.Cluster) string {
 func exporterDetail(c *gpu.Cluster) string {
 	names := make([]string, 0, len(c.Exporters))
 	for i := range c.Exporters {
-		names = append(names, fmt.Sprintf("%s (%s)", &c.Exporters[i], c.Exporters[i].Kind))
+		names = append(names, fmt.Sprintf("%s (%s)", &c.Exporters[i], c.Exporters[i].Owner()))
 	}
 	return strings.Join(names, ", ")
 }

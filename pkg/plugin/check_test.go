@@ -9,6 +9,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -23,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -31,6 +34,8 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/check"
+	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
+	"github.com/kubectl-triton/kubectl-triton/pkg/stack"
 	"github.com/kubectl-triton/kubectl-triton/pkg/triton"
 )
 
@@ -265,6 +270,29 @@ func TestCheckDenied(t *testing.T) {
 	golden(t, "check/denied.txt", []byte(told(t, l, (*lookup).nodeCheckers)))
 }
 
+// TestCheckDeniedKinds: what nobody could look at is not called well.
+func TestCheckDeniedKinds(t *testing.T) {
+	for resource, test := range map[string]struct {
+		objects []runtime.Object
+		ids     []string
+		want    string
+	}{
+		"pods": {exporter("dcgm-exporter", "a"), []string{"exporter-tolerates", "exporter-selects", "exporter-everywhere", "exporter-ready", "exporter-once", "exporter-only-there"},
+			"6 checks (skipped: you may not list pods)"},
+		"daemonsets":     {nil, []string{"exporter-runs"}, "installed (skipped: you may not list DaemonSets)"},
+		"runtimeclasses": {exporter("dcgm-exporter", "a"), []string{"exporter-runtime-class"}, "exists (skipped: you may not list RuntimeClasses)"},
+	} {
+		l := fakeLookup(append(test.objects, gpuNode("a"))...)
+		l.cluster.client.(*fake.Clientset).PrependReactor("*", resource, func(kubetesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no such right"))
+		})
+		got := told(t, l, func(l *lookup) []check.Checker { return l.exporterCheckers() }, append(test.ids, "exporter-runs")...)
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), test.want) {
+			t.Errorf("without %s:\n%s", resource, got)
+		}
+	}
+}
+
 // tritonObjects are a Service and a pod of Triton.
 func tritonObjects(change ...func(*corev1.Service, *corev1.Pod)) []runtime.Object {
 	labels := map[string]string{"app": "triton"}
@@ -298,6 +326,37 @@ func TestCheckTritonObjects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			golden(t, "check/"+name+".txt", []byte(told(t, fakeLookup(objects...), (*lookup).tritonCheckers, "triton-found", "triton-ports", "triton-pods-ready")))
 		})
+	}
+}
+
+// TestCheckTritonDenied: a Service whose pods may not be listed is not one
+// without pods, and Services that may not be listed are not none.
+func TestCheckTritonDenied(t *testing.T) {
+	ids := []string{"triton-found", "triton-pods-ready", "triton-answers"}
+	for resource, want := range map[string]string{
+		"pods":     "✓ there is a Triton: triton/triton-infer · its pods are ready (skipped: you may not list the pods of namespace triton) · its server answers (skipped: you may not list the pods of namespace triton)",
+		"services": "× Services can be read could not list the Services: the cluster does not allow it",
+	} {
+		l := fakeLookup(tritonObjects()...)
+		l.cluster.client.(*fake.Clientset).PrependReactor("list", resource, func(kubetesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no such right"))
+		})
+		got := told(t, l, (*lookup).tritonCheckers, ids...)
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
+			t.Errorf("without %s:\n%s", resource, got)
+		}
+	}
+}
+
+func TestPodsReadyLeavesRecordsOut(t *testing.T) {
+	l := fakeLookup(tritonObjects()...)
+	told(t, l, (*lookup).tritonCheckers, "triton-found")
+	found := l.tritons(t.Context())[0]
+	evicted := *found.pods[0].DeepCopy()
+	evicted.Name, evicted.Status = "evicted", corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}
+	found.pods = append(found.pods, evicted)
+	if ready, all, findings := found.podsReady(); ready != 1 || all != 1 || len(findings) != 0 {
+		t.Errorf("%d of %d ready, %+v", ready, all, findings)
 	}
 }
 
@@ -354,6 +413,7 @@ func TestTritonAnswers(t *testing.T) {
 		"both GPUs used": {nil, (*tritonAnswer).gpusUsed, ""},
 		"one GPU idle":   {func(a *tritonAnswer) { a.configs[0].InstanceGroup[0].GPUs = []int{0} }, (*tritonAnswer).gpusUsed, "a pod of Triton ns/svc holds 2 GPUs, and its models use 1"},
 		"all on the CPU": {func(a *tritonAnswer) { a.configs[0].InstanceGroup[0] = triton.InstanceGroup{Kind: "KIND_CPU"} }, (*tritonAnswer).gpusUsed, "a pod of Triton ns/svc holds 2 GPUs, and its models use 0"},
+		"one not read":   {func(a *tritonAnswer) { a.configs[0].InstanceGroup[0].GPUs, a.unread = []int{0}, 1 }, (*tritonAnswer).gpusUsed, ""},
 		"holds no GPU": {func(a *tritonAnswer) {
 			a.pod.Spec.Containers[0].Resources.Limits = nil
 			a.configs[0].InstanceGroup = nil
@@ -374,6 +434,121 @@ func TestTritonAnswers(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", name, found, c.want)
 		case c.want != "" && found[0].Command == "":
 			t.Errorf("%s: no command", name)
+		}
+	}
+}
+
+// onePod is a cluster of one pod, for the questions about monitoring.
+type onePod struct {
+	monitoringReads
+	pod       corev1.Pod
+	others    []string // further ones
+	explained *int     // how often it was asked why a target is missing
+}
+
+func (r onePod) pods(context.Context, string, labels.Set) ([]corev1.Pod, error) {
+	pods := []corev1.Pod{r.pod}
+	for _, name := range r.others {
+		pod := *r.pod.DeepCopy()
+		pod.Name = name
+		pods = append(pods, pod)
+	}
+	return pods, nil
+}
+
+func (r onePod) monitors() *stack.Monitors { return &stack.Monitors{} }
+
+func (r onePod) prometheuses(context.Context) ([]*stack.Prometheus, error) {
+	*r.explained++
+	return nil, nil
+}
+
+// monitored asks a Prometheus that answers by path.
+func monitored(t *testing.T, w watched, answers map[string]string) *monitoring {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":"success","data":%s}`, answers[r.URL.Path])
+	}))
+	t.Cleanup(server.Close)
+	way := &http.Transport{}
+	t.Cleanup(way.CloseIdleConnections)
+	prometheus, err := metrics.NewPrometheus(server.URL, way)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := tritonObjects()[1].(*corev1.Pod)
+	return &monitoring{cluster: &cluster{}, watched: w, prometheus: prometheus, reads: onePod{pod: *pod}}
+}
+
+// TestTritonSeriesCountOnce: several Tritons of a namespace have its series
+// together.
+func TestTritonSeriesCountOnce(t *testing.T) {
+	m := monitored(t, watched{tritons: []stack.Target{{Namespace: "triton", Name: "a"}, {Namespace: "triton", Name: "b"}}},
+		map[string]string{"/api/v1/query": `{"resultType":"vector","result":[{"metric":{},"value":[1,"7"]}]}`})
+	if o := m.tritonSeries(t.Context()); o.Detail != "7 nv_inference_* series" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestRetentionIsCheap: a Prometheus in production has millions of series, and is
+// not made to load them all.
+func TestRetentionIsCheap(t *testing.T) {
+	m := monitored(t, watched{}, map[string]string{
+		"/api/v1/status/runtimeinfo": `{"storageRetention":"10d"}`,
+		"/api/v1/status/tsdb":        `{"headStats":{"numSeries":5000000}}`,
+		"/api/v1/query":              `{"resultType":"vector","result":[{"metric":{},"value":[1,"7"]}]}`,
+	})
+	if o := m.retention(t.Context()); o.Detail != "kept for 10d; 5,000,000 series" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestMoreExportersThanHere: a Prometheus may know those of other clusters.
+func TestMoreExportersThanHere(t *testing.T) {
+	m := monitored(t, watched{exporters: []stack.Target{{Namespace: "triton", Name: "dcgm-exporter", Port: 9400}}}, map[string]string{
+		"/api/v1/targets": `{"activeTargets":[{"scrapeUrl":"http://10.0.0.1:9400/metrics","health":"up","labels":{"namespace":"triton","pod":"triton-0"}}]}`,
+		"/api/v1/query":   `{"resultType":"vector","result":[{"metric":{},"value":[1,"5"]}]}`,
+	})
+	if o := m.gpuSeries(t.Context()); o.Detail != "series of 5 GPUs from 5 exporters, 1 of them ready in this cluster" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestOneTargetIsExplained: what is wrong and why are of the same pod, and
+// Prometheus is asked for its dropped targets once and not for each pod.
+func TestOneTargetIsExplained(t *testing.T) {
+	m := monitored(t, watched{prometheus: stackService{namespace: "monitoring", name: "x"}, tritons: []stack.Target{{Namespace: "triton", Name: "triton-infer", Port: 8002}}},
+		map[string]string{"/api/v1/targets": `{"activeTargets":[{"scrapeUrl":"http://10.0.0.1:8002/metrics","health":"down","lastError":"it is full","labels":{"namespace":"triton","pod":"triton-9"}}]}`})
+	reads := m.reads.(onePod)
+	asked := 0
+	reads.others, reads.explained = []string{"triton-1", "triton-9"}, &asked
+	m.reads = reads
+	o := m.tritonTargets(t.Context())
+	if f := o.Findings[0]; !strings.Contains(f.What, "0 of 3 up; Prometheus has no target for pod triton-0") || !strings.Contains(f.Why, "is not run by an operator") || asked != 1 {
+		t.Errorf("explained %d times: %+v", asked, f)
+	}
+}
+
+// TestTargetOfThePort: a pod with a sidecar has several targets.
+func TestTargetOfThePort(t *testing.T) {
+	target := func(port int, health string) string {
+		return fmt.Sprintf(`{"scrapeUrl":"http://10.0.0.1:%d/metrics","health":%q,"lastError":"from port %d","labels":{"namespace":"triton","pod":"triton-0"}}`, port, health, port)
+	}
+	for _, c := range []struct{ targets, want string }{
+		{target(15020, "down") + "," + target(8002, "up"), "1 of 1 up"},
+		{target(15020, "up") + "," + target(8002, "down"), "0 of 1 up; scraping pod triton-0 fails: from port 8002"},
+		{target(8002, "down") + "," + target(8002, "up"), "1 of 1 up"},
+		{target(8443, "up"), "1 of 1 up"}, // a proxy in front of it
+	} {
+		m := monitored(t, watched{tritons: []stack.Target{{Namespace: "triton", Name: "triton-infer", Port: 8002}}},
+			map[string]string{"/api/v1/targets": `{"activeTargets":[` + c.targets + `]}`})
+		o := m.tritonTargets(t.Context())
+		got := o.Detail
+		if len(o.Findings) > 0 {
+			got = o.Findings[0].What
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.targets, got, c.want)
 		}
 	}
 }

@@ -205,6 +205,9 @@ func (l *lookup) tritonPodsReady(ctx context.Context) check.Outcome {
 	var o check.Outcome
 	ready, all := 0, 0
 	for _, t := range l.tritons(ctx) {
+		if denied := l.podsDenied(t.service.Namespace); denied != "" {
+			return check.Skip(denied)
+		}
 		readyHere, allHere, findings := t.podsReady()
 		ready, all = ready+readyHere, all+allHere
 		o.Findings = append(o.Findings, findings...)
@@ -219,8 +222,8 @@ func (t *tritonFound) podsReady() (ready, all int, findings []check.Finding) {
 	first := ""
 	for i := range t.pods {
 		p := &t.pods[i]
-		if p.DeletionTimestamp != nil {
-			continue
+		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue // an evicted pod stays as a record
 		}
 		all++
 		if podReady(p) {
@@ -277,6 +280,7 @@ type tritonAnswer struct {
 	notReady error
 	models   []triton.ModelIndex
 	configs  []triton.ModelConfig
+	unread   int // ready models without one here
 
 	metricsErr error
 	families   []string
@@ -286,6 +290,9 @@ type tritonAnswer struct {
 func (l *lookup) askTritons(ctx context.Context, into *tritonAnswers) check.Outcome {
 	var all []tritonAnswer
 	for _, t := range l.tritons(ctx) {
+		if denied := l.podsDenied(t.service.Namespace); denied != "" {
+			return check.Skip(denied)
+		}
 		asked := 0
 		for _, p := range t.pods {
 			if p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil && asked < askedTritons {
@@ -337,12 +344,19 @@ func (l *lookup) askTriton(ctx context.Context, a *tritonAnswer) {
 		return
 	}
 	for _, m := range a.models {
-		if !m.Ready() || len(a.configs) == askedModels || slices.ContainsFunc(a.configs, func(c triton.ModelConfig) bool { return c.Name == m.Name }) {
+		if !m.Ready() || slices.ContainsFunc(a.configs, func(c triton.ModelConfig) bool { return c.Name == m.Name }) {
 			continue
 		}
-		if config, err := server.ModelConfig(ctx, m.Name, m.Version); err == nil {
-			a.configs = append(a.configs, config)
+		if len(a.configs) == askedModels {
+			a.unread++
+			continue
 		}
+		config, err := server.ModelConfig(ctx, m.Name, m.Version)
+		if err != nil {
+			a.unread++
+			continue
+		}
+		a.configs = append(a.configs, config)
 	}
 	a.readMetrics(ctx, l.dialer)
 }

@@ -134,8 +134,8 @@ func (a *tritonAnswer) heldGPUs() int {
 
 func (a *tritonAnswer) gpusUsed() []check.Finding {
 	held := a.heldGPUs()
-	if held == 0 || len(a.configs) == 0 {
-		return nil
+	if held == 0 || len(a.configs) == 0 || a.unread > 0 {
+		return nil // a model that was not read may use the others
 	}
 	used := map[int]bool{}
 	var onCPU []string

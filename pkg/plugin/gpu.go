@@ -11,7 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/metrics"
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
@@ -50,9 +50,9 @@ func newGPUWatch(ctx context.Context, c *cluster, dialer *portforward.Dialer, o 
 		}
 		sources = append(sources, metricsSource(dialer, &p, port))
 	}
-	for _, p := range c.exporterPods(ctx, o.StackNamespace) {
+	for _, p := range c.exporterPods(ctx, o.StackNamespace, nodes) {
 		port, ok := containerPort(&p, []string{"metrics", "gpu-metrics"}, 9400)
-		if ok && podReady(&p) && slices.Contains(nodes, p.Spec.NodeName) {
+		if ok && podReady(&p) {
 			sources = append(sources, metricsSource(dialer, &p, port))
 		}
 	}
@@ -91,16 +91,27 @@ func findPrometheus(ctx context.Context, c *cluster, dialer *portforward.Dialer,
 	return p, nil
 }
 
-// exporterPods lists the dcgm-exporter pods of the chart and of the GPU
-// Operator; without permission to look there are none.
-func (c *cluster) exporterPods(ctx context.Context, namespace string) []corev1.Pod {
-	for _, where := range []struct{ namespace, selector string }{
-		{namespace, "app.kubernetes.io/name=dcgm-exporter"},
-		{"gpu-operator", "app=nvidia-dcgm-exporter"},
+// exporterPods lists the dcgm-exporter pods of the chart, else of the GPU
+// Operator, on some nodes; without permission to look, or an answer in time,
+// there are none.
+func (c *cluster) exporterPods(ctx context.Context, namespace string, nodes []string) []corev1.Pod {
+	ctx, cancel := context.WithTimeout(ctx, prometheusTimeout)
+	defer cancel()
+	for _, where := range []struct {
+		namespace string
+		labels    labels.Set
+	}{
+		{namespace, labels.Set{"app.kubernetes.io/name": "dcgm-exporter"}},
+		{"gpu-operator", labels.Set{"app": "nvidia-dcgm-exporter"}},
 	} {
-		list, err := c.client.CoreV1().Pods(where.namespace).List(ctx, metav1.ListOptions{LabelSelector: where.selector})
-		if err == nil && len(list.Items) > 0 {
-			return list.Items
+		var found []corev1.Pod
+		err := c.eachPod(ctx, where.namespace, where.labels.AsSelector(), func(p *corev1.Pod) {
+			if slices.Contains(nodes, p.Spec.NodeName) {
+				found = append(found, *p)
+			}
+		})
+		if err == nil && len(found) > 0 {
+			return found
 		}
 	}
 	return nil
@@ -226,7 +237,7 @@ func gpuReport(window metrics.GPUWindow, inferences uint64) *report.GPU {
 	for _, d := range window.GPUs {
 		energy := d.EnergyOver(window.End.Sub(window.Start))
 		device := report.GPUDevice{
-			UUID: d.UUID, Index: d.Index, Product: d.Model, Node: d.Node, Pod: d.Pod,
+			UUID: d.UUID, Index: d.Index, Product: d.Model, MIGProfile: d.MIGProfile, MIGInstance: d.MIGInstance, Node: d.Node, Pod: d.Pod,
 			Samples: d.Samples, Insufficient: d.Insufficient,
 			MemoryTotalBytes: d.MemoryTotalBytes,
 		}

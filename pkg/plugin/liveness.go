@@ -17,12 +17,15 @@ type liveness struct {
 	dial   dialFunc
 	conn   net.Conn // nil while there is none
 	reader *bufio.Reader
+
+	request string
 }
 
-const livenessRequest = "GET /v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"
-
 func newLiveness(dial dialFunc) *liveness {
-	return &liveness{dial: dial, reader: bufio.NewReader(nil)}
+	return &liveness{
+		dial: dial, reader: bufio.NewReader(nil),
+		request: "GET /v2/health/live HTTP/1.1\r\nHost: triton\r\nUser-Agent: " + userAgent() + "\r\n\r\n",
+	}
 }
 
 // Do makes one request. Its error is that of the context when the context has
@@ -53,7 +56,7 @@ func (l *liveness) Do(ctx context.Context, _ uint64) (int, error) {
 }
 
 func (l *liveness) exchange() (keep bool, err error) {
-	if _, err := io.WriteString(l.conn, livenessRequest); err != nil {
+	if _, err := io.WriteString(l.conn, l.request); err != nil {
 		return false, fmt.Errorf("asking Triton whether it lives: %w", err)
 	}
 	response, err := http.ReadResponse(l.reader, nil)

@@ -51,7 +51,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	gpus := t.route.watchGPUs(ctx)
 	t.measurePath(ctx, r)
 
-	path := &loadPath{way: t.route.way(t.options.Protocol), grpc: t.options.Protocol == "grpc", spec: t.spec, options: t.options}
+	path := &loadPath{way: t.route.way(t.options.Protocol), grpc: t.options.Protocol == "grpc", spec: t.spec, options: t.options, agent: userAgent()}
 	defer path.close()
 	runner := bench.NewRunner(path.newRequester)
 	defer runner.Close()

@@ -85,6 +85,10 @@ func (t *modelsTunnel) choose(ctx context.Context, c *cluster, o *modelsFlags) (
 	if t.objects, err = c.podsOf(ctx, t.service); err != nil {
 		return err
 	}
+	// An evicted pod stays as a record, and will answer no more.
+	t.objects = slices.DeleteFunc(t.objects, func(p corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	})
 	if t.pods, err = t.service.endpoint(t.dialer, t.objects, t.service.HTTPPort).Candidates(ctx); err != nil {
 		return err
 	}

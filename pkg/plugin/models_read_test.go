@@ -12,8 +12,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 
 	"github.com/kubectl-triton/kubectl-triton/pkg/portforward"
 )
@@ -146,6 +149,26 @@ func TestReadModels(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestEvictedPodsAreNotAsked: they stay as records behind the Service, and a
+// model that is on all others is on all.
+func TestEvictedPodsAreNotAsked(t *testing.T) {
+	evicted := customPod("triton", "t", "http:8000")
+	evicted.Name, evicted.Status = "evicted", corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}
+	c := &cluster{
+		client: fake.NewClientset(service("triton", "triton-infer", "t", usualPorts...), customPod("triton", "t", "http:8000"), evicted),
+		rest:   &rest.Config{Host: "https://cluster.example"},
+	}
+	o := newModelsFlags(time.Minute)
+	tunnel, err := c.openModels(t.Context(), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tunnel.dialer.Close()
+	if len(tunnel.pods) != 1 || tunnel.pods[0].Pod.Name == "evicted" {
+		t.Errorf("these would be asked: %+v", tunnel.pods)
+	}
 }
 
 // TestChangeModels: pods are changed side by side, each one's outcome is told, and

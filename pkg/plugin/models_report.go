@@ -181,7 +181,8 @@ func (r *modelReport) add(pod string, m podModel) {
 			r.Served.LastInference = &last
 		}
 	}
-	if c := m.counters; c != nil && m.Ready() {
+	// Older servers have counters, but not this one.
+	if c := m.counters; c != nil && m.Ready() && c.LoadTime > 0 {
 		took := c.LoadTime.Seconds()
 		if r.LoadSeconds == nil || took > *r.LoadSeconds {
 			r.LoadSeconds = &took

@@ -111,6 +111,22 @@ func TestModelsReport(t *testing.T) {
 	}
 }
 
+// TestModelsWithoutLoadTime: a server that does not tell it did not load in 0 s.
+func TestModelsWithoutLoadTime(t *testing.T) {
+	reading := threePods(t)
+	for _, m := range reading.pods[0].models {
+		if m.counters != nil {
+			m.counters.LoadTime = 0
+		}
+	}
+	reading.pods = reading.pods[:1]
+	for _, m := range newModelsReport(reading, nil, "").Models {
+		if m.LoadSeconds != nil {
+			t.Errorf("%s is said to have loaded in %g s", m.Name, *m.LoadSeconds)
+		}
+	}
+}
+
 // TestModelsControlExplain: one cause on all pods is one sentence, different ones
 // are told pod by pod.
 func TestModelsControlExplain(t *testing.T) {

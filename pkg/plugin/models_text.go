@@ -125,7 +125,7 @@ func (s *modelsScreen) podProblems(m *modelsReport) {
 func (s *modelsScreen) problem(isError bool, text string) {
 	mark := s.warn.Render("!")
 	if isError {
-		mark = s.bad.Render("✗")
+		mark = s.bad.Render("×")
 	}
 	if s.problems == 0 {
 		s.line("")

@@ -28,11 +28,11 @@ type nodesReport struct {
 	Context     string `json:"context,omitempty"`
 	Platform    string `json:"platform"`
 
-	TotalNodes      int   `json:"total_nodes"`
-	GPUNodes        int   `json:"gpu_nodes"`
-	GPUsAllocatable int64 `json:"gpus_allocatable"`
-	GPUsCapacity    int64 `json:"gpus_capacity"`
-	GPUsHeld        int64 `json:"gpus_held"`
+	TotalNodes      int    `json:"total_nodes"`
+	GPUNodes        int    `json:"gpu_nodes"`
+	GPUsAllocatable int64  `json:"gpus_allocatable"`
+	GPUsCapacity    int64  `json:"gpus_capacity"`
+	GPUsHeld        *int64 `json:"gpus_held,omitempty"`
 
 	Nodes              []nodeReport       `json:"nodes"`
 	Waiting            []holderReport     `json:"waiting"`
@@ -103,6 +103,8 @@ type exporterReport struct {
 	PodsWanted      int               `json:"pods_wanted"`
 	PodsReady       int               `json:"pods_ready"`
 	GPUNodesCovered *int              `json:"gpu_nodes_covered,omitempty"`
+
+	owner string // what Kind and ManagedBy come to, in words
 }
 
 type placementReport struct {
@@ -136,7 +138,7 @@ func newNodesReport(c *gpu.Cluster, names []string, context string) *nodesReport
 	p := c.Placement()
 	r := &nodesReport{
 		Schema: nodesSchema, ToolVersion: Version(), Context: context, Platform: string(c.Platform()), TotalNodes: c.TotalNodes,
-		Nodes: []nodeReport{}, Waiting: holderReports(c.Waiting), Exporters: []exporterReport{}, Problems: []problemReport{}, Missing: []report.Missing{},
+		Nodes: []nodeReport{}, Exporters: []exporterReport{}, Problems: []problemReport{}, Missing: []report.Missing{},
 		Placement: placementReport{
 			NodeSelector: p.NodeSelector, Affinity: p.Affinity, Tolerations: orEmpty(p.Tolerations),
 			RuntimeClass: p.RuntimeClass, GPUNodesCovered: p.Covered, Why: p.Why,
@@ -151,6 +153,10 @@ func newNodesReport(c *gpu.Cluster, names []string, context string) *nodesReport
 			r.addNode(c, &n)
 		}
 	}
+	if c.Knows(gpu.KindPod) {
+		r.Waiting = holderReports(c.Waiting)
+	}
+	r.addHeld()
 	for _, e := range c.Exporters {
 		r.addExporter(c, &e)
 	}
@@ -181,9 +187,11 @@ func (r *nodesReport) addNode(c *gpu.Cluster, n *gpu.Node) {
 		node.Taints = append(node.Taints, gpu.TaintString(t))
 	}
 	if c.Knows(gpu.KindPod) {
-		held := n.Allocated.Total()
-		node.GPUsHeld = &held
-		r.GPUsHeld += held
+		// What the DRA driver gave away, only claims tell.
+		if c.Knows(gpu.KindResourceClaim) || n.DRA.Total() == 0 {
+			held := n.Allocated.Total()
+			node.GPUsHeld = &held
+		}
 		node.Pods, node.Exporters = holderReports(n.Holders), []exporterPodReport{}
 		for _, e := range n.Exporters {
 			node.Exporters = append(node.Exporters, exporterPodReport{e.Exporter, e.Namespace + "/" + e.Name, e.Ready, e.Reason})
@@ -195,10 +203,23 @@ func (r *nodesReport) addNode(c *gpu.Cluster, n *gpu.Node) {
 	r.Nodes = append(r.Nodes, node)
 }
 
+// addHeld sums up what is held, if that is known of every node.
+func (r *nodesReport) addHeld() {
+	held := int64(0)
+	for i := range r.Nodes {
+		if r.Nodes[i].GPUsHeld == nil {
+			return
+		}
+		held += *r.Nodes[i].GPUsHeld
+	}
+	r.GPUsHeld = &held
+}
+
 func (r *nodesReport) addExporter(c *gpu.Cluster, e *gpu.Exporter) {
 	x := exporterReport{
 		Kind: e.Kind, Namespace: e.Namespace, Name: e.Name, Release: e.Release, ManagedBy: e.ManagedBy, Image: e.Image,
 		Selector: e.Selector, Port: e.Port, PodsWanted: e.Wanted, PodsReady: e.Ready,
+		owner: e.Owner(),
 	}
 	if c.Knows(gpu.KindPod) {
 		x.GPUNodesCovered = &e.Covered

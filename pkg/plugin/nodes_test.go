@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 	"github.com/muesli/termenv"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -145,7 +147,7 @@ func TestNodesJSONAndYAMLHoldTheSame(t *testing.T) {
 // TestNodesOfSomeNames: totals and problems are those of the named nodes.
 func TestNodesOfSomeNames(t *testing.T) {
 	r := newNodesReport(surveyed(t, fake.NewClientset(clusterFile(t, "testdata/nodes-cluster.yaml")...)), []string{"gke-prod-l4-0a1b2c3d-cccc"}, "")
-	if len(r.Nodes) != 1 || r.GPUsCapacity != 4 || r.GPUsHeld != 0 {
+	if len(r.Nodes) != 1 || r.GPUsCapacity != 4 || *r.GPUsHeld != 0 {
 		t.Errorf("%+v", r)
 	}
 	for _, p := range r.Problems {
@@ -201,8 +203,29 @@ func TestNodesWithHalfThePermissions(t *testing.T) {
 		t.Error(got)
 	}
 	var j bytes.Buffer
-	if err := r.writeJSON(&j); err != nil || !strings.Contains(j.String(), `"pods": null`) || !strings.Contains(j.String(), `"exporters": null`) {
+	if err := r.writeJSON(&j); err != nil || !strings.Contains(j.String(), `"pods": null`) || !strings.Contains(j.String(), `"exporters": null`) ||
+		!strings.Contains(j.String(), `"waiting": null`) || strings.Contains(j.String(), "gpus_held") {
 		t.Errorf("%v\n%s", err, j.String())
+	}
+}
+
+// TestNodesWithoutClaims: of a node whose GPUs the DRA driver hands out, only
+// claims tell what is held.
+func TestNodesWithoutClaims(t *testing.T) {
+	slice := &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: "dra"}, Spec: resourcev1.ResourceSliceSpec{
+		Driver: "gpu.nvidia.com", NodeName: new("dra"), Pool: resourcev1.ResourcePool{Name: "dra"}, Devices: []resourcev1.Device{{Name: "gpu-0"}},
+	}}
+	for _, denied := range []bool{true, false} {
+		client := fake.NewClientset(slice, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "dra"}}, gpuNode("plugin"))
+		if denied {
+			client.PrependReactor("list", "resourceclaims", func(k8stesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "resourceclaims"}, "", errors.New("no"))
+			})
+		}
+		r := newNodesReport(surveyed(t, client), nil, "")
+		if (r.GPUsHeld == nil) != denied || (r.Nodes[0].GPUsHeld == nil) != denied || r.Nodes[1].GPUsHeld == nil {
+			t.Errorf("claims denied: %t, held %v, on the nodes %v and %v", denied, r.GPUsHeld, r.Nodes[0].GPUsHeld, r.Nodes[1].GPUsHeld)
+		}
 	}
 }
 
@@ -220,6 +243,40 @@ func TestUtilizationReasons(t *testing.T) {
 	(&NodesOptions{}).addUtilization(t.Context(), nil, many, nil)
 	if len(many.Missing) != 1 || !strings.Contains(many.Missing[0].Why, "40000 GPUs") {
 		t.Errorf("%+v", many.Missing)
+	}
+}
+
+// TestUtilizationOfTheseNodes: a Prometheus may know the GPUs of further nodes and
+// clusters; their samples are not asked for, and their gaps are none of these.
+func TestUtilizationOfTheseNodes(t *testing.T) {
+	var read []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.PostFormValue("query")
+		result := `{"resultType":"vector","result":[]}`
+		switch {
+		case query == "time()":
+			result = fmt.Sprintf(`{"resultType":"scalar","result":[%[1]d,"%[1]d"]}`, time.Now().Unix())
+		case strings.HasPrefix(query, "group by"):
+			result = `{"resultType":"vector","result":[
+				{"metric":{"__name__":"DCGM_FI_DEV_GPU_UTIL","UUID":"GPU-a","Hostname":"a"},"value":[1,"1"]},
+				{"metric":{"__name__":"DCGM_FI_DEV_GPU_UTIL","UUID":"GPU-b","Hostname":"b"},"value":[1,"1"]}]}`
+		case strings.HasPrefix(query, "{__name__"):
+			read = append(read, query)
+			result = `{"resultType":"matrix","result":[]}`
+		case r.URL.Path == "/api/v1/targets":
+			result = `{"activeTargets":[]}`
+		}
+		fmt.Fprintf(w, `{"status":"success","data":%s}`, result)
+	}))
+	defer server.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	o := &NodesOptions{PrometheusURL: server.URL}
+	c := &cluster{client: fake.NewClientset(), rest: &rest.Config{Host: "https://cluster.example"}}
+	if _, err := o.window(t.Context(), c, &nodesReport{Nodes: []nodeReport{{Name: "a"}}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(read) != 1 || !strings.Contains(read[0], "GPU-a") || strings.Contains(read[0], "GPU-b") {
+		t.Errorf("it read %q", read)
 	}
 }
 

@@ -75,8 +75,8 @@ func (s *nodesScreen) title(n *nodesReport) {
 			unit = " or shares of them"
 		}
 		text += fmt.Sprintf(": %s of %s%s for pods", report.Count(uint64(n.GPUsAllocatable)), amount(int(n.GPUsCapacity), "GPU"), unit)
-		if slices.ContainsFunc(n.Nodes, func(n nodeReport) bool { return n.GPUsHeld != nil }) {
-			text += fmt.Sprintf(", %s held", report.Count(uint64(n.GPUsHeld)))
+		if n.GPUsHeld != nil {
+			text += fmt.Sprintf(", %s held", report.Count(uint64(*n.GPUsHeld)))
 		}
 	}
 	s.line("%s", s.heading.Render(text))
@@ -107,7 +107,7 @@ func (s *nodesScreen) facts(n *nodesReport, wide bool) {
 		s.fact(labelOnce(i, "waiting"), fmt.Sprintf("%s/%s for %s", p.Namespace, p.Pod, amount(int(p.GPUs), "GPU")))
 	}
 	for i, e := range n.Exporters {
-		text := fmt.Sprintf("%s/%s (%s)", e.Namespace, e.Name, e.Kind)
+		text := fmt.Sprintf("%s/%s (%s)", e.Namespace, e.Name, e.owner)
 		if e.GPUNodesCovered != nil {
 			text += fmt.Sprintf(", ready on %s", amount(*e.GPUNodesCovered, "GPU node"))
 		} else {
@@ -191,7 +191,7 @@ func (s *nodesScreen) problems(n *nodesReport) {
 		mark := s.label.Render("·")
 		switch p.Severity {
 		case gpu.SeverityError:
-			mark = s.bad.Render("✗")
+			mark = s.bad.Render("×")
 		case gpu.SeverityWarning:
 			mark = s.warn.Render("!")
 		}

@@ -40,7 +40,7 @@ func (o *NodesOptions) addUtilization(ctx context.Context, c *cluster, r *nodesR
 	}
 	ctx, cancel := context.WithTimeout(ctx, utilizationWait)
 	defer cancel()
-	window, err := o.window(ctx, c, pods)
+	window, err := o.window(ctx, c, r, pods)
 	if err != nil {
 		missing(err.Error(), "kubectl triton observe up, or name another place with --stack-namespace or --prometheus-url")
 		return
@@ -67,8 +67,9 @@ func (r *nodesReport) noUtilization(window metrics.GPUWindow) string {
 	return strings.Join(append([]string{"Prometheus has no figures of these nodes' GPUs in the last " + span}, window.Gaps...), "; ")
 }
 
-// window reads the GPUs' last minutes from the Prometheus that bench uses too.
-func (o *NodesOptions) window(ctx context.Context, c *cluster, pods []corev1.Pod) (metrics.GPUWindow, error) {
+// window reads the last minutes of the report's nodes, which are not all that a
+// Prometheus may know, from the one that bench uses too.
+func (o *NodesOptions) window(ctx context.Context, c *cluster, r *nodesReport, pods []corev1.Pod) (metrics.GPUWindow, error) {
 	dialer, err := portforward.New(portforward.Config{REST: c.rest, Client: c.client})
 	if err != nil {
 		return metrics.GPUWindow{}, err
@@ -78,8 +79,12 @@ func (o *NodesOptions) window(ctx context.Context, c *cluster, pods []corev1.Pod
 	if err != nil {
 		return metrics.GPUWindow{}, err
 	}
+	var selector metrics.GPUSelector
+	for _, n := range r.Nodes {
+		selector.Nodes = append(selector.Nodes, n.Name)
+	}
 	now := time.Now()
-	return prometheus.GPUWindow(ctx, metrics.GPUSelector{}, now.Add(-utilizationWindow), now)
+	return prometheus.GPUWindow(ctx, selector, now.Add(-utilizationWindow), now)
 }
 
 // fillUtilization averages each node's GPUs and returns how many had enough

@@ -179,7 +179,7 @@ func answersHTTP(what, path string) func(context.Context, dialFunc) error {
 
 // answersGRPC asks Triton's gRPC endpoint whether it is live.
 func answersGRPC(ctx context.Context, dial dialFunc) error {
-	conn, err := triton.DialGRPC(triton.DialFunc(dial), triton.GRPCAddress{})
+	conn, err := triton.DialGRPC(triton.DialFunc(dial), triton.GRPCAddress{UserAgent: userAgent()})
 	if err != nil {
 		return err
 	}

@@ -198,8 +198,12 @@ func (o *StackOptions) wish(s *stackSurvey) stack.Wish {
 		if e.IsRelease(o.StackNamespace, stack.DCGMExporterChart().Release) {
 			continue
 		}
+		what := "the exporter of " + e.Owner()
+		if e.Kind == gpu.ExporterOther && e.ManagedBy == "" {
+			what = "the exporter " + e.Owner()
+		}
 		w.Exporters = append(w.Exporters, stack.ExistingExporter{
-			What:   "the exporter of " + string(e.Kind),
+			What:   what,
 			Target: stack.Target{Name: e.Name, Namespace: e.Namespace, PodLabels: e.Selector, Port: e.Port, PortName: e.PortName, Declared: e.PortName != ""},
 		})
 	}

@@ -110,7 +110,7 @@ func (r *clusterRoute) way(protocol string) way {
 	if protocol == "grpc" {
 		endpoint = r.service.endpoint(r.dialer, r.pods, r.service.GRPCPort)
 	}
-	return way{dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	return way{grpc: triton.GRPCAddress{UserAgent: userAgent()}, dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := endpoint.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func (r *directRoute) find(context.Context) (control, error) {
 		DialContext: r.dialTCP, TLSClientConfig: r.tls, DisableCompression: true,
 		MaxConnsPerHost: 1, ResponseHeaderTimeout: 30 * time.Second,
 	}
-	r.server = triton.NewClient(&http.Client{Transport: r.http}, r.at.url)
+	r.server = triton.NewClient(&http.Client{Transport: &namedTransport{Transport: r.http, agent: userAgent()}}, r.at.url)
 	return r.server, nil
 }
 
@@ -108,7 +109,7 @@ func (r *directRoute) way(string) way {
 	switch {
 	case r.at.grpc:
 		// gRPC does the TLS itself: it has to agree on HTTP/2.
-		w.grpc = triton.GRPCAddress{Authority: r.at.host, TLS: r.tls}
+		w.grpc = triton.GRPCAddress{Authority: r.at.host, TLS: r.tls, UserAgent: userAgent()}
 	case r.tls != nil:
 		w.dial = r.dialTLS
 	}
@@ -159,7 +160,8 @@ func (r *directRoute) watchGPUs(ctx context.Context) *gpuWatch {
 	}
 	var sources []metrics.Source
 	if page := r.metricsPage(); page != "" {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: r.tls, DisableCompression: true, ResponseHeaderTimeout: prometheusTimeout, IdleConnTimeout: 30 * time.Second}}
+		way := &http.Transport{TLSClientConfig: r.metricsTLS(page), DisableCompression: true, ResponseHeaderTimeout: prometheusTimeout, IdleConnTimeout: 30 * time.Second}
+		client := &http.Client{Transport: &namedTransport{Transport: way, agent: userAgent()}}
 		sources = append(sources, metrics.Source{Name: page, Fetch: fetchPage(client, page)})
 	}
 	w.selector.UUIDs = heldGPUs(ctx, sources)
@@ -169,6 +171,18 @@ func (r *directRoute) watchGPUs(ctx context.Context) *gpuWatch {
 	}
 	w.sampler = metrics.NewSampler(metrics.SamplerConfig{Sources: sources})
 	return w
+}
+
+// metricsTLS is the configuration for the metrics page, which may be at another
+// host, and its certificate for that host's name.
+func (r *directRoute) metricsTLS(page string) *tls.Config {
+	u, err := url.Parse(page)
+	if r.tls == nil || err != nil || u.Hostname() == r.at.hostname {
+		return r.tls
+	}
+	config := r.tls.Clone()
+	config.ServerName = ""
+	return config
 }
 
 // metricsPage is where Triton's own metrics are said to be, or usually are.

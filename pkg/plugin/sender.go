@@ -38,6 +38,7 @@ type loadPath struct {
 	grpc    bool
 	spec    *triton.RequestSpec
 	options *BenchOptions
+	agent   string // of the requests
 
 	mu    sync.Mutex
 	conns []*triton.GRPCConnection
@@ -47,7 +48,7 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 	switch {
 	case p.options.Endpoint != endpointInfer:
 		stream := p.options.Endpoint == endpointGenerateStream
-		s, err := triton.NewGenerateSender(triton.DialFunc(p.way.dial), p.spec, triton.GenerateOptions{Stream: stream, Host: p.way.host})
+		s, err := triton.NewGenerateSender(triton.DialFunc(p.way.dial), p.spec, triton.GenerateOptions{Stream: stream, Host: p.way.host, UserAgent: p.agent})
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +57,7 @@ func (p *loadPath) newRequester(worker int) (bench.Requester, error) {
 		}
 		return requester{s}, nil
 	case !p.grpc:
-		s, err := triton.NewHTTPSender(triton.DialFunc(p.way.dial), p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary", Host: p.way.host})
+		s, err := triton.NewHTTPSender(triton.DialFunc(p.way.dial), p.spec, triton.HTTPOptions{Binary: p.options.Encoding == "binary", Host: p.way.host, UserAgent: p.agent})
 		if err != nil {
 			return nil, err
 		}

@@ -293,12 +293,15 @@ type GPU struct {
 	Gaps            []string    `json:"gaps,omitempty"`
 }
 
-// GPUDevice is one GPU. With Insufficient, there were too few samples to print
+// GPUDevice is one GPU, or one MIG instance of it: those have its UUID in common.
+// With Insufficient, there were too few samples to print
 // figures that mean something.
 type GPUDevice struct {
 	UUID               string   `json:"uuid"`
 	Index              string   `json:"index,omitempty"`
 	Product            string   `json:"product,omitempty"`
+	MIGProfile         string   `json:"mig_profile,omitempty"`
+	MIGInstance        string   `json:"mig_instance,omitempty"`
 	Node               string   `json:"node,omitempty"`
 	Pod                string   `json:"pod,omitempty"`
 	Samples            int      `json:"samples"`

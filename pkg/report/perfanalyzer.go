@@ -19,11 +19,11 @@ var perfAnalyzerColumns = [...]string{
 }
 
 // PerfAnalyzerCSV writes a result as one line under perf_analyzer's columns:
-// times in whole microseconds, per GPU "UUID:value;" with ratios, W and bytes. A
-// stream's latency is that of the first response, as there. Sending and
-// receiving are not told apart from the network: Client Send and Client Recv
-// are 0, and request/response and response wait are empty, as is whatever is
-// not known.
+// times in whole microseconds, per GPU "UUID:value;" (a MIG instance's
+// "UUID/INSTANCE:value;") with ratios, W and bytes. A stream's latency is that of
+// the first response, as there. Sending and receiving are not told apart from the
+// network: Client Send and Client Recv are 0, and request/response and response
+// wait are empty, as is whatever is not known.
 func PerfAnalyzerCSV(w io.Writer, b *Bench) error {
 	load, value := "Concurrency", strconv.Itoa(b.Load.Concurrency)
 	if b.Load.Mode == "open" {
@@ -78,7 +78,11 @@ func perGPU(g *GPU, figure func(GPUDevice) *float64) string {
 	var text strings.Builder
 	for _, d := range g.Devices {
 		if v := figure(d); v != nil && !d.Insufficient {
-			fmt.Fprintf(&text, "%s:%s;", d.UUID, compact(*v))
+			uuid := d.UUID
+			if d.MIGInstance != "" {
+				uuid += "/" + d.MIGInstance
+			}
+			fmt.Fprintf(&text, "%s:%s;", uuid, compact(*v))
 		}
 	}
 	return text.String()

@@ -100,6 +100,34 @@ func TestTextIsGoldenAndFits(t *testing.T) {
 	}
 }
 
+// TestBatchSharesAddUp: executions that failed have a size and may not be among
+// those that are counted.
+func TestBatchSharesAddUp(t *testing.T) {
+	b := sample()
+	for _, executions := range []uint64{0, 3} {
+		b.Server.Batches, b.Server.Executions = []Batch{{1, 1}, {4, 3}}, executions
+		if got := text(t, b, termenv.Ascii); !strings.Contains(strings.Join(strings.Fields(got), " "), "by size: 1: 25.0 %, 4: 75.0 %") {
+			t.Error(got)
+		}
+	}
+}
+
+// TestMIGInstancesAreToldApart: they have their GPU's UUID and index in common.
+func TestMIGInstancesAreToldApart(t *testing.T) {
+	b := sample()
+	b.GPU.Devices = []GPUDevice{
+		{UUID: "GPU-1", Index: "0", MIGProfile: "1g.10gb", MIGInstance: "7", UtilizationAverage: value(0.5)},
+		{UUID: "GPU-1", Index: "0", MIGProfile: "2g.20gb", MIGInstance: "9", UtilizationAverage: value(0.25)},
+	}
+	if got := text(t, b, termenv.Ascii); !strings.Contains(got, "GPU-1 MIG 7 1g.10gb\n") || !strings.Contains(got, "GPU-1 MIG 9 2g.20gb\n") {
+		t.Error(got)
+	}
+	var out bytes.Buffer
+	if err := PerfAnalyzerCSV(&out, b); err != nil || !strings.Contains(out.String(), "GPU-1/7:0.5;GPU-1/9:0.25;") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
 func TestColourOnlyStyles(t *testing.T) {
 	plain, coloured := text(t, sample(), termenv.Ascii), text(t, sample(), termenv.ANSI256)
 	if !strings.Contains(coloured, "\x1b[") {
@@ -126,7 +154,7 @@ func stripANSI(s string) string {
 
 func TestTextOfAnEmptyResult(t *testing.T) {
 	got := text(t, &Bench{Verdict: Verdict{Kind: "failed", Summary: "no request was finished"}, Interrupted: true}, termenv.Ascii)
-	for _, want := range []string{"interrupted", "no request was answered", "✗ failed: no request was finished"} {
+	for _, want := range []string{"interrupted", "no request was answered", "× failed: no request was finished"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in:\n%s", want, got)
 		}

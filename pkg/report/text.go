@@ -182,7 +182,7 @@ func (s *screen) verdict(b *Bench) {
 	case "healthy":
 		style, mark = s.good, "✓"
 	case "failed":
-		style, mark = s.bad, "✗"
+		style, mark = s.bad, "×"
 	}
 	s.line("")
 	for i, l := range Fold(v.Kind+": "+v.Summary, Width-2) {

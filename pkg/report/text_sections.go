@@ -138,9 +138,14 @@ func (s *screen) server(b *Bench) {
 		s.fact("", s.warn.Render(Count(uint64(v.ForeignRequests))+" of them from other clients"))
 	}
 	if len(v.Batches) > 0 {
+		// Of those whose size is known: what failed may be missing in the sum of all.
 		var sizes []string
+		var known uint64
 		for _, x := range v.Batches {
-			sizes = append(sizes, strings.ReplaceAll(fmt.Sprintf("%d: %s", x.Size, Percent(float64(x.Executions)/float64(v.Executions))), " ", hold))
+			known += x.Executions
+		}
+		for _, x := range v.Batches {
+			sizes = append(sizes, strings.ReplaceAll(fmt.Sprintf("%d: %s", x.Size, Percent(float64(x.Executions)/float64(max(1, known)))), " ", hold))
 		}
 		s.fact("batch", fmt.Sprintf("average %s; share of executions by size: %s", Significant(v.AverageBatch), strings.Join(sizes, ", ")))
 	}
@@ -206,6 +211,9 @@ func (s *screen) gpu(b *Bench) {
 			name = "GPU " + d.Index + " " + name
 		}
 		name = strings.TrimSpace(name + " " + d.UUID)
+		if d.MIGInstance != "" {
+			name += strings.TrimRight(" MIG "+d.MIGInstance+" "+d.MIGProfile, " ")
+		}
 		if d.Node != "" {
 			name += " on " + d.Node
 		}

@@ -2,6 +2,7 @@ package triton
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -20,6 +21,8 @@ type GenerateOptions struct {
 	Stream bool
 	// Host of the requests' Host header; empty means "triton".
 	Host string
+	// UserAgent of the requests; empty means "kubectl-triton".
+	UserAgent string
 	// Timeout of one request, besides the deadline of its context; 0 is none.
 	Timeout time.Duration
 }
@@ -29,6 +32,7 @@ type GenerateOptions struct {
 type generateSender struct {
 	transport *http.Transport
 	url       string
+	agent     string
 	stream    bool
 	timeout   time.Duration
 	request   request
@@ -70,7 +74,7 @@ func NewGenerateSender(dial DialFunc, spec *RequestSpec, opts GenerateOptions) (
 			DisableCompression: true,
 			MaxConnsPerHost:    1,
 		},
-		url: "http://" + host + path, stream: opts.Stream, timeout: opts.Timeout,
+		url: "http://" + host + path, agent: cmp.Or(opts.UserAgent, defaultUserAgent), stream: opts.Stream, timeout: opts.Timeout,
 		request: request{spec: spec},
 		encoder: generateRequest{spec: spec, gen: newGenerator(spec), stream: opts.Stream},
 	}, nil
@@ -116,7 +120,7 @@ func (s *generateSender) exchange(ctx context.Context, arrived func(int)) (Reply
 	}
 	req.GetBody = nil // net/http must not send a request twice
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "kubectl-triton")
+	req.Header.Set("User-Agent", s.agent)
 	answer, err := s.transport.RoundTrip(req)
 	if err != nil {
 		class := ClassConnectionLost

@@ -38,7 +38,11 @@ type GRPCAddress struct {
 	// TLS, if not nil, encrypts; without a ServerName of its own it asks for the
 	// authority's host.
 	TLS *tls.Config
+	// UserAgent of the requests, before gRPC's own; empty means "kubectl-triton".
+	UserAgent string
 }
+
+func (a GRPCAddress) userAgent() string { return cmp.Or(a.UserAgent, defaultUserAgent) }
 
 func (a GRPCAddress) authority() string { return cmp.Or(a.Authority, "triton") }
 
@@ -57,7 +61,7 @@ func NewGRPCConnection(dial DialFunc, at GRPCAddress) (*GRPCConnection, error) {
 		return nil, err
 	}
 	calls := h2.NewClient(at.dialHTTP2(dial), h2.Options{
-		Authority: at.authority(), Method: inferencepb.GRPCInferenceService_ModelInfer_FullMethodName, UserAgent: userAgent,
+		Authority: at.authority(), Method: inferencepb.GRPCInferenceService_ModelInfer_FullMethodName, UserAgent: at.userAgent(),
 	})
 	return &GRPCConnection{calls: calls, streams: streams}, nil
 }
@@ -85,7 +89,7 @@ func (c *GRPCConnection) Close() error {
 	return errors.Join(c.calls.Close(), c.streams.Close())
 }
 
-const userAgent = "kubectl-triton"
+const defaultUserAgent = "kubectl-triton"
 
 // DialGRPC returns a connection of gRPC's own library that dials through dial on
 // first use, and again when it is lost. There is no retry, no service config and
@@ -114,6 +118,6 @@ func DialGRPC(dial DialFunc, at GRPCAddress) (*grpc.ClientConn, error) {
 		grpc.WithNoProxy(),
 		grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(connect),
-		grpc.WithUserAgent(userAgent),
+		grpc.WithUserAgent(at.userAgent()),
 	)
 }

@@ -2,6 +2,7 @@ package triton
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -26,7 +27,7 @@ type httpRequest struct {
 	constantFor int    // the variant whose tensors buf holds, which never change; -1 for none
 }
 
-func newHTTPRequest(spec *RequestSpec, host string, binary bool) *httpRequest {
+func newHTTPRequest(spec *RequestSpec, host, agent string, binary bool) *httpRequest {
 	path := "/v2/models/" + url.PathEscape(spec.model)
 	if spec.version != "" {
 		path += "/versions/" + url.PathEscape(spec.version)
@@ -35,7 +36,7 @@ func newHTTPRequest(spec *RequestSpec, host string, binary bool) *httpRequest {
 	if binary {
 		contentType = "application/octet-stream"
 	}
-	start := fmt.Sprintf("POST %s/infer HTTP/1.1\r\nHost: %s\r\nUser-Agent: kubectl-triton\r\nContent-Type: %s\r\n", path, host, contentType)
+	start := fmt.Sprintf("POST %s/infer HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nContent-Type: %s\r\n", path, host, cmp.Or(agent, defaultUserAgent), contentType)
 	return &httpRequest{spec: spec, gen: newGenerator(spec), binary: binary, start: []byte(start), constantFor: -1}
 }
 

@@ -15,6 +15,8 @@ type HTTPOptions struct {
 	Binary bool
 	// Host of the requests' Host header; empty means "triton".
 	Host string
+	// UserAgent of the requests; empty means "kubectl-triton".
+	UserAgent string
 	// Timeout of one request, besides the deadline of its context; 0 is none.
 	Timeout time.Duration
 }
@@ -55,7 +57,7 @@ func NewHTTPSender(dial DialFunc, spec *RequestSpec, opts HTTPOptions) (Sender, 
 	return &httpSender{
 		dial: dial, host: host, timeout: opts.Timeout,
 		request: request{spec: spec},
-		encoder: newHTTPRequest(spec, host, opts.Binary),
+		encoder: newHTTPRequest(spec, host, opts.UserAgent, opts.Binary),
 		checker: replyChecker{spec: spec},
 		reader:  bufio.NewReaderSize(nil, 16<<10),
 	}, nil

@@ -44,8 +44,8 @@ func FuzzModel(f *testing.F) {
 		if bytes > 1<<20 || spec.Sequential() {
 			return // too large to be made again and again, or in need of a sequence
 		}
-		first := string(newHTTPRequest(spec, "triton", true).build(0, 0, nil))
-		if second := string(newHTTPRequest(spec, "triton", true).build(0, 0, nil)); first != second || len(first) < bytes {
+		first := string(newHTTPRequest(spec, "triton", "", true).build(0, 0, nil))
+		if second := string(newHTTPRequest(spec, "triton", "", true).build(0, 0, nil)); first != second || len(first) < bytes {
 			t.Errorf("the same seed gives two requests, or one without its %d bytes of data:\n%q\n%q", bytes, first, second)
 		}
 	})

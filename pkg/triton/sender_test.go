@@ -326,7 +326,7 @@ func BenchmarkBuildHTTPBinary(b *testing.B) {
 	for _, elements := range []int64{16, 150528} {
 		b.Run(fmt.Sprint(elements), func(b *testing.B) {
 			m := &strictModel{cfg: ModelConfig{Name: "m", Input: []InputConfig{{Name: "INPUT0", DataType: FP32, Dims: []int64{elements}}}}}
-			r := newHTTPRequest(build(b, m, RequestOptions{}), "triton", true)
+			r := newHTTPRequest(build(b, m, RequestOptions{}), "triton", "", true)
 			b.SetBytes(elements * 4)
 			b.ReportAllocs()
 			for seq := uint64(0); b.Loop(); seq++ {

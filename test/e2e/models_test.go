@@ -170,10 +170,10 @@ func TestModelsPods(t *testing.T) {
 	if m := r.model(t, "steady"); m.State != "NOT_LOADED" || m.Configured {
 		t.Errorf("steady is %+v", m)
 	}
-	if o := plugin(t, "models", "--service", "e2e-models"); o.code != 0 || !strings.Contains(o.stdout, "✗ pod e2e-mute: ") || !strings.Contains(o.stdout, "1/2") {
+	if o := plugin(t, "models", "--service", "e2e-models"); o.code != 0 || !strings.Contains(o.stdout, "× pod e2e-mute: ") || !strings.Contains(o.stdout, "1/2") {
 		t.Errorf("exit code %d:\n%s", o.code, o.stdout)
 	}
-	if o := plugin(t, "models", "--service", "e2e-models", "--pod", "e2e-mute"); o.code != 1 || !strings.Contains(o.stdout, "✗ pod e2e-mute: ") || !strings.Contains(o.stderr, "no pod told its models") {
+	if o := plugin(t, "models", "--service", "e2e-models", "--pod", "e2e-mute"); o.code != 1 || !strings.Contains(o.stdout, "× pod e2e-mute: ") || !strings.Contains(o.stderr, "no pod told its models") {
 		t.Errorf("exit code %d:\n%s%s", o.code, o.stdout, o.stderr)
 	}
 }
