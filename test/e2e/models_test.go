@@ -286,7 +286,7 @@ func TestModelsWrong(t *testing.T) {
 		{"no such Service", nil, []string{"--service", "nope"}, 1, []string{"no Service nope in namespace triton"}},
 		{"output", nil, []string{"-o", "xml"}, 2, []string{`--output is "xml"`}},
 		{"timeout", nil, []string{"--timeout", "0s"}, 2, []string{"--timeout is 0s"}},
-		{"no model", nil, []string{"load"}, 2, []string{"accepts 1 arg(s)", "--help"}},
+		{"no model", nil, []string{"load"}, 2, []string{"needs MODEL", "--help"}},
 		{"unreachable API server", []string{"KUBECONFIG=" + kubeconfigFor(t, "https://"+deadAddress(t), "")}, nil, 1, []string{"can't be reached"}},
 		{"RBAC: no port-forward", []string{"KUBECONFIG=" + limitedUser(t, "modelsforward", rule("services", "get", "list"), rule("pods", "get", "list", "watch"))}, nil, 1, []string{"not allowed", "pods/portforward"}},
 	} {
