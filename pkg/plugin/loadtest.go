@@ -93,6 +93,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	t.notes.step("reading the GPUs' figures")
 	window, gpuErr := gpus.window(closing, begin, end)
 	t.reportGPU(r, window, gpuErr)
+	t.warnOfForeign(r)
 	t.judge(r, result)
 	r.Missing, r.Notes = t.missing, t.remarks
 	return r, nil
@@ -273,10 +274,19 @@ func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.R
 	if t.options.URL != "" && !t.spec.Decoupled() {
 		checkOneServer(r.Server, result.Completed)
 	}
-	if r.Server.ForeignRequests > 0 {
-		t.remark("other clients sent %s requests to the same servers during the test; the server's means include them", report.Count(uint64(r.Server.ForeignRequests)))
-	}
 	return nil
+}
+
+// warnOfForeign says which figures are not of this test alone.
+func (t *loadTest) warnOfForeign(r *report.Bench) {
+	if r.Server == nil || r.Server.ForeignRequests == 0 {
+		return
+	}
+	include := "the server's means include them"
+	if r.GPU != nil && slices.ContainsFunc(r.GPU.Devices, func(d report.GPUDevice) bool { return d.EnergyPerInference != nil }) {
+		include += ", and so do the GPUs' figures: an inference took less energy than is said"
+	}
+	t.remark("other clients sent %s requests to the same servers during the test; %s", report.Count(uint64(r.Server.ForeignRequests)), include)
 }
 
 func (t *loadTest) closeMark(ctx context.Context, m *marker, r *report.Bench, begin, end time.Time) {
