@@ -271,8 +271,12 @@ func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.R
 		mean = microseconds(result.Service.Mean())
 	}
 	r.Server = serverAccount(before, after, t.route.loaded(), result.Completed+result.Failed+result.Canceled, mean)
-	if t.options.URL != "" && !t.spec.Decoupled() {
+	switch {
+	case t.spec.Decoupled():
+	case t.options.URL != "":
 		checkOneServer(r.Server, result.Completed)
+	default:
+		checkRestarted(r.Server, t.route.loaded(), result.Completed)
 	}
 	return nil
 }
