@@ -276,7 +276,7 @@ func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.R
 	case t.options.URL != "":
 		checkOneServer(r.Server, result.Completed)
 	default:
-		checkRestarted(r.Server, t.route.loaded(), result.Completed)
+		checkRestarted(r.Server, t.route.loaded(), result.Completed, result.MaxInFlightReached)
 	}
 	return nil
 }
