@@ -21,6 +21,10 @@ const (
 	discoveryTimeout = 7 * time.Second
 	// closingTimeout bounds what happens after the load, each step within it.
 	closingTimeout = 30 * time.Second
+	// mostReadings bounds how often the counters are read after a test while they
+	// lack requests that were answered, readingPause apart.
+	mostReadings = 4
+	readingPause = 100 * time.Millisecond
 )
 
 // loadTest is one run of "bench" from discovery to result.
@@ -262,15 +266,26 @@ func (t *loadTest) readStatistics(ctx context.Context) ([]podStatistics, error) 
 // account compares the servers' counters with those of before and with the
 // client's.
 func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.Result, before []podStatistics) error {
-	after, err := t.readStatistics(ctx)
-	if err != nil {
-		return err
-	}
 	mean := 0.0
 	if result.Service.Count() > 0 {
 		mean = microseconds(result.Service.Mean())
 	}
-	r.Server = serverAccount(before, after, t.route.loaded(), result.Completed+result.Failed+result.Canceled, mean)
+	// Triton counts a request after it has answered it: the last ones may come late.
+	for reading := 1; ; reading++ {
+		after, err := t.readStatistics(ctx)
+		if err != nil {
+			return err
+		}
+		r.Server = serverAccount(before, after, t.route.loaded(), result.Completed+result.Failed+result.Canceled, mean)
+		if !r.Server.Complete || t.spec.Decoupled() || r.Server.Requests >= result.Completed || reading == mostReadings {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(readingPause):
+		}
+	}
 	switch {
 	case t.spec.Decoupled():
 	case t.options.URL != "":
