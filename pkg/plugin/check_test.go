@@ -596,6 +596,14 @@ func TestCollectInterval(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "DCGM_EXPORTER_INTERVAL", ValueFrom: &corev1.EnvVarSource{}}}}}}}
+	if got := collectInterval(pod); got != 0 {
+		t.Errorf("from another object: %s", got)
+	}
+	pod.Spec.Containers[0].Args = []string{"-c", "1000"}
+	if got := collectInterval(pod); got != time.Second {
+		t.Errorf("a flag over another object's: %s", got)
+	}
 }
 
 func TestExporterNames(t *testing.T) {
