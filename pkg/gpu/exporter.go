@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -115,6 +116,9 @@ func exporterOfDaemonSet(d *appsv1.DaemonSet) *Exporter {
 	if d.Spec.Selector != nil {
 		e.Selector = d.Spec.Selector.MatchLabels
 	}
+	if len(e.Selector) == 0 { // by expressions
+		e.Selector = lasting(d.Spec.Template.Labels)
+	}
 	e.place(&d.Spec.Template.Spec)
 	e.identify(&d.ObjectMeta, d.Spec.Template.Labels)
 	return e
@@ -131,9 +135,21 @@ func exporterOfPod(p *corev1.Pod, owner *metav1.OwnerReference) *Exporter {
 			e.Selector[key] = v
 		}
 	}
+	if len(e.Selector) == 0 {
+		e.Selector = lasting(p.Labels)
+	}
 	e.place(&p.Spec)
 	e.identify(&p.ObjectMeta, p.Labels)
 	return e
+}
+
+// lasting are the labels that all pods of a DaemonSet have, in every revision. An
+// empty selector would be every pod of the namespace.
+func lasting(labels map[string]string) map[string]string {
+	kept := maps.Clone(labels)
+	delete(kept, appsv1.ControllerRevisionHashLabelKey)
+	delete(kept, "pod-template-generation")
+	return kept
 }
 
 func (e *Exporter) place(spec *corev1.PodSpec) {

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -56,6 +57,22 @@ func TestExporterKinds(t *testing.T) {
 				t.Error("IsRelease is wrong")
 			}
 		})
+	}
+}
+
+// TestExporterSelector: an empty one would be every pod of the namespace.
+func TestExporterSelector(t *testing.T) {
+	d := changed(chartExporter(nil), func(d *appsv1.DaemonSet) {
+		d.Spec.Template.Labels = map[string]string{"gpu": "metrics"}
+		d.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "gpu", Operator: metav1.LabelSelectorOpExists}}}
+	})
+	p := exporterOn(d, "a", "")
+	p.Labels = map[string]string{"gpu": "metrics", "controller-revision-hash": "x", "pod-template-generation": "3"}
+	for _, object := range []runtime.Object{d, p} {
+		e := surveyOf(t, object, node("a", gpus(1))).Exporters
+		if len(e) != 1 || selectorText(e[0].Selector) != "gpu=metrics" {
+			t.Errorf("%+v", e)
+		}
 	}
 }
 

@@ -9,7 +9,31 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kubectl-triton/kubectl-triton/pkg/report"
 )
+
+// TestForeignRequestsUseEnergyToo: what other clients' requests took of the GPU is
+// not this test's.
+func TestForeignRequestsUseEnergyToo(t *testing.T) {
+	joules := 0.5
+	for _, c := range []struct {
+		r    report.Bench
+		want string
+	}{
+		{report.Bench{}, ""},
+		{report.Bench{Server: &report.Server{}}, ""},
+		{report.Bench{Server: &report.Server{ForeignRequests: 12}}, "other clients sent 12 requests to the same servers during the test; the server's means include them"},
+		{report.Bench{Server: &report.Server{ForeignRequests: 12}, GPU: &report.GPU{Devices: []report.GPUDevice{{EnergyPerInference: &joules}}}},
+			"other clients sent 12 requests to the same servers during the test; the server's means include them, and so do the GPUs' figures: an inference took less energy than is said"},
+	} {
+		test := &loadTest{}
+		test.warnOfForeign(&c.r)
+		if got := strings.Join(test.remarks, "|"); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
 
 func TestParseRatio(t *testing.T) {
 	for text, want := range map[string]float64{"1%": 0.01, "0.01": 0.01, "0": 0, "100 %": 1, " 1 ": 1} {

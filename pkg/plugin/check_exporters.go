@@ -150,8 +150,13 @@ func (e *exporterPages) judgeNames() check.Outcome {
 func (l *lookup) exporterInterval(context.Context) check.Outcome {
 	var findings []check.Finding
 	var slow, seen []string
+	elsewhere := false
 	for _, pod := range l.askable() {
 		every := collectInterval(&pod)
+		if every == 0 {
+			elsewhere = true
+			continue
+		}
 		text := report.Seconds(every.Seconds())
 		if !slices.Contains(seen, text) {
 			seen = append(seen, text)
@@ -165,7 +170,10 @@ func (l *lookup) exporterInterval(context.Context) check.Outcome {
 			})
 		}
 	}
-	if len(seen) == 0 {
+	switch {
+	case len(seen) == 0 && elsewhere:
+		return check.Skip("the exporters take their interval from another object")
+	case len(seen) == 0:
 		return check.Skip("no exporter has a ready pod on a GPU node that may be asked")
 	}
 	o := check.Wrong(findings...)
@@ -174,7 +182,8 @@ func (l *lookup) exporterInterval(context.Context) check.Outcome {
 }
 
 // collectInterval is dcgm-exporter's: its flag -c or --collect-interval, else its
-// variable DCGM_EXPORTER_INTERVAL, in milliseconds; 30 s by default.
+// variable DCGM_EXPORTER_INTERVAL, in milliseconds; 30 s by default, and 0 where
+// the variable comes from another object.
 func collectInterval(pod *corev1.Pod) time.Duration {
 	every := 30 * time.Second
 	set := func(text string) {
@@ -184,7 +193,11 @@ func collectInterval(pod *corev1.Pod) time.Duration {
 	}
 	for _, c := range pod.Spec.Containers {
 		for _, e := range c.Env {
-			if e.Name == "DCGM_EXPORTER_INTERVAL" {
+			switch {
+			case e.Name != "DCGM_EXPORTER_INTERVAL":
+			case e.ValueFrom != nil:
+				every = 0
+			default:
 				set(e.Value)
 			}
 		}

@@ -202,7 +202,7 @@ func (l *lookup) readMonitors(ctx context.Context) check.Outcome {
 }
 
 // concerns tells the pods that a question is about: Tritons, exporters and the
-// stack's own, by image or by Triton's usual ports.
+// stack's own, by image, by the charts' labels or by Triton's usual ports.
 func concerns(p *corev1.Pod) bool {
 	return slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool {
 		for _, name := range []string{"tritonserver", "dcgm-exporter", "prometheus", "grafana"} {
@@ -213,7 +213,7 @@ func concerns(p *corev1.Pod) bool {
 		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
 			return slices.Contains([]int32{8001, 8002, 9000, 9400}, p.ContainerPort) || tritonGRPC().named(p.Name)
 		})
-	}) || p.Labels["app"] == "nvidia-dcgm-exporter" || p.Labels["app.kubernetes.io/name"] == "dcgm-exporter"
+	}) || p.Labels["app"] == "nvidia-dcgm-exporter" || slices.Contains([]string{"dcgm-exporter", "prometheus", "grafana"}, p.Labels["app.kubernetes.io/name"])
 }
 
 // slim keeps what the questions read.

@@ -100,6 +100,9 @@ func (l *lookup) choosePrometheus() (*stack.Prometheus, error) {
 		names = append(names, p.String())
 	}
 	if asked := l.options.Prometheus; asked != "" {
+		if l.scrapes == nil {
+			return nil, fmt.Errorf("whether there is a Prometheus %s is not known, for the Prometheuses could not be read; leave --prometheus out to look for a Service", asked)
+		}
 		i := slices.Index(names, asked)
 		if i < 0 {
 			return nil, fmt.Errorf("there is no Prometheus %s; the cluster has: %s", asked, strings.Join(append(names, ""), " "))

@@ -503,6 +503,30 @@ func TestRetentionIsCheap(t *testing.T) {
 	}
 }
 
+// TestPrometheusThatMayNotBeRead is not one that isn't there.
+func TestPrometheusThatMayNotBeRead(t *testing.T) {
+	l := fakeLookup()
+	l.options.Prometheus = "monitoring/x"
+	if _, err := l.choosePrometheus(); err == nil || !strings.Contains(err.Error(), "is not known, for the Prometheuses could not be read") {
+		t.Error(err)
+	}
+	l.scrapes = &stack.Monitors{}
+	if _, err := l.choosePrometheus(); err == nil || !strings.Contains(err.Error(), "there is no Prometheus monitoring/x") {
+		t.Error(err)
+	}
+}
+
+// TestConcerns: the stack's pods are known by the charts' labels too, whatever a
+// mirror calls their images.
+func TestConcerns(t *testing.T) {
+	for name, want := range map[string]bool{"prometheus": true, "grafana": true, "dcgm-exporter": true, "nginx": false} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app.kubernetes.io/name": name}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "mirror.example/team/4711:1"}}}}
+		if concerns(p) != want {
+			t.Errorf("%s: %t", name, !want)
+		}
+	}
+}
+
 // TestMoreExportersThanHere: a Prometheus may know those of other clusters.
 func TestMoreExportersThanHere(t *testing.T) {
 	m := monitored(t, watched{exporters: []stack.Target{{Namespace: "triton", Name: "dcgm-exporter", Port: 9400}}}, map[string]string{
@@ -571,6 +595,14 @@ func TestCollectInterval(t *testing.T) {
 		if got := collectInterval(pod); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
+	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "DCGM_EXPORTER_INTERVAL", ValueFrom: &corev1.EnvVarSource{}}}}}}}
+	if got := collectInterval(pod); got != 0 {
+		t.Errorf("from another object: %s", got)
+	}
+	pod.Spec.Containers[0].Args = []string{"-c", "1000"}
+	if got := collectInterval(pod); got != time.Second {
+		t.Errorf("a flag over another object's: %s", got)
 	}
 }
 

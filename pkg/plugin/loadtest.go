@@ -21,6 +21,10 @@ const (
 	discoveryTimeout = 7 * time.Second
 	// closingTimeout bounds what happens after the load, each step within it.
 	closingTimeout = 30 * time.Second
+	// mostReadings bounds how often the counters are read after a test while they
+	// lack requests that were answered, readingPause apart.
+	mostReadings = 4
+	readingPause = 100 * time.Millisecond
 )
 
 // loadTest is one run of "bench" from discovery to result.
@@ -93,6 +97,7 @@ func (t *loadTest) run(ctx context.Context) (*report.Bench, error) {
 	t.notes.step("reading the GPUs' figures")
 	window, gpuErr := gpus.window(closing, begin, end)
 	t.reportGPU(r, window, gpuErr)
+	t.warnOfForeign(r)
 	t.judge(r, result)
 	r.Missing, r.Notes = t.missing, t.remarks
 	return r, nil
@@ -261,22 +266,46 @@ func (t *loadTest) readStatistics(ctx context.Context) ([]podStatistics, error) 
 // account compares the servers' counters with those of before and with the
 // client's.
 func (t *loadTest) account(ctx context.Context, r *report.Bench, result *bench.Result, before []podStatistics) error {
-	after, err := t.readStatistics(ctx)
-	if err != nil {
-		return err
-	}
 	mean := 0.0
 	if result.Service.Count() > 0 {
 		mean = microseconds(result.Service.Mean())
 	}
-	r.Server = serverAccount(before, after, t.route.loaded(), result.Completed+result.Failed+result.Canceled, mean)
-	if t.options.URL != "" && !t.spec.Decoupled() {
-		checkOneServer(r.Server, result.Completed)
+	// Triton counts a request after it has answered it: the last ones may come late.
+	for reading := 1; ; reading++ {
+		after, err := t.readStatistics(ctx)
+		if err != nil {
+			return err
+		}
+		r.Server = serverAccount(before, after, t.route.loaded(), result.Completed+result.Failed+result.Canceled, mean)
+		if !r.Server.Complete || t.spec.Decoupled() || r.Server.Requests >= result.Completed || reading == mostReadings {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(readingPause):
+		}
 	}
-	if r.Server.ForeignRequests > 0 {
-		t.remark("other clients sent %s requests to the same servers during the test; the server's means include them", report.Count(uint64(r.Server.ForeignRequests)))
+	switch {
+	case t.spec.Decoupled():
+	case t.options.URL != "":
+		checkOneServer(r.Server, result.Completed)
+	default:
+		checkRestarted(r.Server, t.route.loaded(), result.Completed, result.MaxInFlightReached)
 	}
 	return nil
+}
+
+// warnOfForeign says which figures are not of this test alone.
+func (t *loadTest) warnOfForeign(r *report.Bench) {
+	if r.Server == nil || r.Server.ForeignRequests == 0 {
+		return
+	}
+	include := "the server's means include them"
+	if r.GPU != nil && slices.ContainsFunc(r.GPU.Devices, func(d report.GPUDevice) bool { return d.EnergyPerInference != nil }) {
+		include += ", and so do the GPUs' figures: an inference took less energy than is said"
+	}
+	t.remark("other clients sent %s requests to the same servers during the test; %s", report.Count(uint64(r.Server.ForeignRequests)), include)
 }
 
 func (t *loadTest) closeMark(ctx context.Context, m *marker, r *report.Bench, begin, end time.Time) {

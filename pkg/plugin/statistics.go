@@ -122,6 +122,19 @@ func checkOneServer(s *report.Server, succeeded uint64) {
 	s.Complete, s.OutsideUS = false, nil
 }
 
+// checkRestarted looks for requests that the loaded pod no longer counts: one that
+// restarted early in the test has counted more since than before, and its counters
+// alone don't show it. Triton counts a request after it has answered it, so that
+// the last ones in flight may be missing in any case.
+func checkRestarted(s *report.Server, loaded map[string]bool, succeeded, inFlight uint64) {
+	i := slices.IndexFunc(s.Pods, func(p report.ServerPod) bool { return loaded[p.UID] })
+	if i < 0 || len(loaded) != 1 || !s.Complete || s.Requests+inFlight >= succeeded {
+		return
+	}
+	s.Pods[i].Problem = fmt.Sprintf("it counted %d of the %d requests that were answered: it restarted or its model was reloaded during the test, and the rest is lost", s.Requests, succeeded)
+	s.Complete, s.OutsideUS = false, nil
+}
+
 // addStatistics adds one pod's counters to the total of all.
 func addStatistics(total *triton.ModelStatistics, m triton.ModelStatistics) {
 	add := func(d *triton.StatisticDuration, x triton.StatisticDuration) {

@@ -64,6 +64,22 @@ func TestServerAccount(t *testing.T) {
 	}
 }
 
+// TestRestartThatCountersHide: a pod that restarted early in a test has counted
+// more at its end than at its begin.
+func TestRestartThatCountersHide(t *testing.T) {
+	loaded := map[string]bool{"a": true}
+	for _, c := range []struct {
+		answered uint64
+		complete bool
+	}{{900, true}, {908, true}, {1000, false}} {
+		s := serverAccount([]podStatistics{counters("a", 100), counters("b", 5)}, []podStatistics{counters("a", 1000), counters("b", 5)}, loaded, c.answered, 6000)
+		checkRestarted(s, loaded, c.answered, 8)
+		if s.Complete != c.complete || (s.OutsideUS != nil) != c.complete || strings.Contains(s.Pods[0].Problem, "it counted 900 of the 1000 requests") == c.complete || s.Pods[1].Problem != "" {
+			t.Errorf("%d answered: complete %t, %+v", c.answered, s.Complete, s.Pods)
+		}
+	}
+}
+
 // TestAverageBatchWithFailures: a failed request was in a batch as well, so that
 // no average is below the smallest size.
 func TestAverageBatchWithFailures(t *testing.T) {
