@@ -114,6 +114,23 @@ func TestPlanRemovalOfForeignStack(t *testing.T) {
 	}
 }
 
+// TestPlanRemovalBesideTheSameElsewhere: the kubelets' Service is called after the
+// release, and may be that of one of the same name in another namespace.
+func TestPlanRemovalBesideTheSameElsewhere(t *testing.T) {
+	typed, _ := ofStack(t)
+	theirs := fromYAML(t, "{apiVersion: monitoring.coreos.com/v1, kind: Prometheus, metadata: {name: "+fullName("prom-operator")+"-prometheus, namespace: team, annotations: {meta.helm.sh/release-name: prom-operator, meta.helm.sh/release-namespace: team}}}")
+	for _, test := range []struct {
+		elsewhere []*unstructured.Unstructured
+		want      int
+	}{{nil, 1}, {[]*unstructured.Unstructured{theirs}, 0}} {
+		w := newWorld(t, typed[:2], test.elsewhere...)
+		r, err := w.PlanRemoval(t.Context(), "monitoring")
+		if err != nil || len(r.Kept) != test.want {
+			t.Errorf("beside %d others kept is %q, %v", len(test.elsewhere), told(r.Kept), err)
+		}
+	}
+}
+
 func TestRemoveNamespace(t *testing.T) {
 	object := func(text string) *unstructured.Unstructured { return fromYAML(t, text) }
 	defaults := []*unstructured.Unstructured{
