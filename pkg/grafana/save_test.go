@@ -92,3 +92,29 @@ func TestLoginPageIsNoSuccess(t *testing.T) {
 		}
 	}
 }
+
+// TestSearchDashboardsPages: Grafana gives 1000 hits unless asked for more.
+func TestSearchDashboardsPages(t *testing.T) {
+	const there = 1203
+	c := connect(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, limit := 1, 1000
+		for name, to := range map[string]*int{"page": &page, "limit": &limit} {
+			if text := r.URL.Query().Get(name); text != "" {
+				if _, err := fmt.Sscan(text, to); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		hits := []DashboardHit{}
+		for i := (page - 1) * limit; i < min(page*limit, there); i++ {
+			hits = append(hits, DashboardHit{UID: fmt.Sprint(i)})
+		}
+		if err := json.NewEncoder(w).Encode(hits); err != nil {
+			t.Error(err)
+		}
+	})), Auth{Token: secretToken})
+	hits, err := c.SearchDashboards(t.Context(), "")
+	if err != nil || len(hits) != there || hits[there-1].UID != fmt.Sprint(there-1) {
+		t.Errorf("%d of %d dashboards, %v", len(hits), there, err)
+	}
+}
