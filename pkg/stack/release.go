@@ -93,6 +93,9 @@ func (r *Releases) Get(ctx context.Context, name string) (*Release, error) {
 }
 
 func newRelease(record *release.Release) *Release {
+	if record.Info == nil {
+		record.Info = &release.Info{Status: release.StatusUnknown} // Helm reads it unasked
+	}
 	r := &Release{
 		Name: record.Name, Namespace: record.Namespace, Revision: record.Version,
 		Own:    record.Labels[ownLabel] != "",
@@ -101,9 +104,7 @@ func newRelease(record *release.Release) *Release {
 	if record.Chart != nil && record.Chart.Metadata != nil {
 		r.Chart, r.ChartVersion, r.AppVersion = record.Chart.Metadata.Name, record.Chart.Metadata.Version, record.Chart.Metadata.AppVersion
 	}
-	if record.Info != nil {
-		r.Status, r.Updated, r.Description = record.Info.Status.String(), record.Info.LastDeployed.Time, record.Info.Description
-	}
+	r.Status, r.Updated, r.Description = record.Info.Status.String(), record.Info.LastDeployed.Time, record.Info.Description
 	return r
 }
 
