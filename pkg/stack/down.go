@@ -64,11 +64,38 @@ func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, e
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Releases) == 0 && len(own) > 0 {
+		if err := c.notOfAnother(ctx, namespace); err != nil {
+			return nil, err
+		}
+	}
 	for _, o := range own {
 		r.Objects = append(r.Objects, Change{Ref: RefOf(o), Verb: Delete, Before: o})
 	}
 	r.Kept, err = c.leftBehind(ctx, namespace, r)
 	return r, err
+}
+
+// notOfAnother refuses a namespace without a release when this plugin's stack is in
+// another: what was made beside the releases, wherever it lies, belongs to that one.
+func (c *Client) notOfAnother(ctx context.Context, namespace string) error {
+	found, err := c.Prometheuses(ctx)
+	if apierrors.IsForbidden(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		if p.release.Name != PrometheusStackChart().Release || p.release.Namespace == namespace {
+			continue
+		}
+		release, err := c.records(p.release.Namespace).Get(ctx, p.release.Name)
+		if err == nil && release != nil && release.Own {
+			return fmt.Errorf("the stack is not in namespace %s: its Helm release %s is in namespace %s, and its monitors, rules and dashboards would be lost to it; remove it with --stack-namespace %s", namespace, release.Name, release.Namespace, release.Namespace)
+		}
+	}
+	return nil
 }
 
 // leftBehind are the objects that no uninstallation removes.
