@@ -134,7 +134,7 @@ func (c *Client) call(ctx context.Context, doing, method, path string, query url
 		return &StatusError{doing: doing, Address: c.base.String(), Status: resp.StatusCode, Message: "its answer is larger than 16 MiB"}
 	}
 	if into == nil {
-		return nil
+		into = new(json.RawMessage) // any JSON is Grafana's; a login page is not
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
 		return &StatusError{doing: doing, Address: c.base.String(), Status: resp.StatusCode, Message: "its answer is not JSON"}

@@ -21,14 +21,26 @@ type DashboardHit struct {
 // SearchDashboards lists the dashboards whose title matches query and that
 // have all the tags; both may be empty.
 func (c *Client) SearchDashboards(ctx context.Context, query string, tags ...string) ([]DashboardHit, error) {
-	values := url.Values{"type": {"dash-db"}, "tag": tags}
+	values := url.Values{"type": {"dash-db"}, "tag": tags, "limit": {strconv.Itoa(maxHits)}}
 	if query != "" {
 		values.Set("query", query)
 	}
-	var hits []DashboardHit
-	err := c.call(ctx, "search dashboards in Grafana", http.MethodGet, "/api/search", values, nil, &hits)
-	return hits, err
+	var all []DashboardHit
+	for page := 1; ; page++ {
+		values.Set("page", strconv.Itoa(page))
+		var some []DashboardHit
+		if err := c.call(ctx, "search dashboards in Grafana", http.MethodGet, "/api/search", values, nil, &some); err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+		if len(some) < maxHits {
+			return all, nil
+		}
+	}
 }
+
+// maxHits is the page that Grafana gives by itself.
+const maxHits = 1000
 
 // Dashboard is a dashboard's model and what Grafana knows about it.
 type Dashboard struct {

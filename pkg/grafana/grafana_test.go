@@ -339,7 +339,7 @@ func TestDashboards(t *testing.T) {
 	if diff := cmp.Diff([]DashboardHit{{UID: "triton-latency", Title: "Triton latency", Folder: "Triton", Tags: []string{"triton"}}}, hits); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if want := "GET /api/search?query=latency&tag=triton&tag=gpu&type=dash-db"; g.requests[0] != want {
+	if want := "GET /api/search?limit=1000&page=1&query=latency&tag=triton&tag=gpu&type=dash-db"; g.requests[0] != want {
 		t.Errorf("asked %q, want %q", g.requests[0], want)
 	}
 	d, err := c.DashboardByUID(t.Context(), "triton-latency")

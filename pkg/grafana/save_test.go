@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSaveDashboard(t *testing.T) {
@@ -71,5 +72,49 @@ func TestFolders(t *testing.T) {
 	}
 	if want := []string{"GET /api/folders?limit=1000&page=1", "GET /api/folders?limit=1000&page=2", "POST /api/folders"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %q", asked)
+	}
+}
+
+// TestLoginPageIsNoSuccess: what a proxy answers in Grafana's place says nothing
+// about what Grafana did, also where no answer is needed.
+func TestLoginPageIsNoSuccess(t *testing.T) {
+	c := connect(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<html>Please log in</html>")
+	})), Auth{Token: secretToken})
+	for name, err := range map[string]error{
+		"end":    c.EndRegion(t.Context(), 7, time.UnixMilli(1_700_000_000_123), "done"),
+		"delete": c.DeleteAnnotation(t.Context(), 7),
+	} {
+		var status *StatusError
+		if !errors.As(err, &status) || !strings.Contains(err.Error(), "not JSON") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestSearchDashboardsPages: Grafana gives 1000 hits unless asked for more.
+func TestSearchDashboardsPages(t *testing.T) {
+	const there = 1203
+	c := connect(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, limit := 1, 1000
+		for name, to := range map[string]*int{"page": &page, "limit": &limit} {
+			if text := r.URL.Query().Get(name); text != "" {
+				if _, err := fmt.Sscan(text, to); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		hits := []DashboardHit{}
+		for i := (page - 1) * limit; i < min(page*limit, there); i++ {
+			hits = append(hits, DashboardHit{UID: fmt.Sprint(i)})
+		}
+		if err := json.NewEncoder(w).Encode(hits); err != nil {
+			t.Error(err)
+		}
+	})), Auth{Token: secretToken})
+	hits, err := c.SearchDashboards(t.Context(), "")
+	if err != nil || len(hits) != there || hits[there-1].UID != fmt.Sprint(there-1) {
+		t.Errorf("%d of %d dashboards, %v", len(hits), there, err)
 	}
 }

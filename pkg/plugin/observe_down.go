@@ -143,15 +143,8 @@ func (d *removal) run(ctx context.Context) (*report.Stack, error) {
 			return nil, err
 		}
 	}
-	if !plan.Empty() {
-		if err := d.remove(ctx, client, plan); err != nil {
-			return nil, err
-		}
-	}
-	if o.Purge {
-		if err := client.Purge(ctx, d.purged(plan)); err != nil {
-			return nil, err
-		}
+	if err := d.remove(ctx, client, plan); err != nil {
+		return nil, err
 	}
 	r := d.report(plan)
 	if plan.OwnNamespace {
@@ -176,8 +169,20 @@ func (d *removal) purged(plan *stack.Removal) []stack.Change {
 	return slices.DeleteFunc(slices.Clone(plan.Kept), func(c stack.Change) bool { return d.options.Yes && c.Lost > 0 })
 }
 
-// remove carries the plan out under the lock that keeps others away.
-func (d *removal) remove(ctx context.Context, client *stack.Client, plan *stack.Removal) error {
+// remover is what of stack.Client changes the cluster.
+type remover interface {
+	Lock(ctx context.Context, namespace string) (dead bool, release func(), err error)
+	Remove(ctx context.Context, r *stack.Removal, report stack.Report) error
+	Purge(ctx context.Context, kept []stack.Change) error
+}
+
+// remove carries the plan out, and what --purge deletes too, under the lock that
+// keeps others away: one who installs meanwhile would lose the CRDs.
+func (d *removal) remove(ctx context.Context, client remover, plan *stack.Removal) error {
+	purged := d.purged(plan)
+	if plan.Empty() && len(purged) == 0 {
+		return nil
+	}
 	if !plan.NamespaceMissing {
 		_, release, err := client.Lock(ctx, plan.Namespace)
 		if err != nil {
@@ -185,7 +190,12 @@ func (d *removal) remove(ctx context.Context, client *stack.Client, plan *stack.
 		}
 		defer release()
 	}
-	return client.Remove(ctx, plan, d.progress.report)
+	if !plan.Empty() {
+		if err := client.Remove(ctx, plan, d.progress.report); err != nil {
+			return err
+		}
+	}
+	return client.Purge(ctx, purged)
 }
 
 // confirm asks before anything is purged that others may lose.

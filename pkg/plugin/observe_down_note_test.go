@@ -1,6 +1,9 @@
 package plugin
 
 import (
+	"context"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,5 +40,50 @@ func TestDownPurgeIsAChange(t *testing.T) {
 		if r := d.report(&stack.Removal{Kept: []stack.Change{{Lost: c.lost}}}); r.Changed != c.want {
 			t.Errorf("%+v: changed %v", c, r.Changed)
 		}
+	}
+}
+
+// steps writes down what a removal does.
+type steps []string
+
+func (s *steps) Lock(context.Context, string) (bool, func(), error) {
+	*s = append(*s, "lock")
+	return false, func() { *s = append(*s, "release") }, nil
+}
+
+func (s *steps) Remove(context.Context, *stack.Removal, stack.Report) error {
+	*s = append(*s, "remove")
+	return nil
+}
+
+func (s *steps) Purge(_ context.Context, kept []stack.Change) error {
+	if len(kept) > 0 {
+		*s = append(*s, "purge")
+	}
+	return nil
+}
+
+// TestDownPurgesUnderTheLock: one who installs at the same time must not lose the
+// CRDs.
+func TestDownPurgesUnderTheLock(t *testing.T) {
+	release, kept := []*stack.Release{{}}, make([]stack.Change, 1)
+	for name, test := range map[string]struct {
+		plan  *stack.Removal
+		purge bool
+		want  []string
+	}{
+		"nothing":           {&stack.Removal{Kept: kept}, false, nil},
+		"down":              {&stack.Removal{Releases: release, Kept: kept}, false, []string{"lock", "remove", "release"}},
+		"down --purge":      {&stack.Removal{Releases: release, Kept: kept}, true, []string{"lock", "remove", "purge", "release"}},
+		"--purge afterward": {&stack.Removal{Kept: kept}, true, []string{"lock", "purge", "release"}},
+		"no place for one":  {&stack.Removal{Kept: kept, NamespaceMissing: true}, true, []string{"purge"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &removal{options: &ObserveDownOptions{Purge: test.purge}, cluster: &cluster{}, progress: newStackProgress(io.Discard)}
+			var did steps
+			if err := d.remove(t.Context(), &did, test.plan); err != nil || !slices.Equal(did, test.want) {
+				t.Errorf("did %q, %v; want %q", did, err, test.want)
+			}
+		})
 	}
 }

@@ -236,8 +236,11 @@ func drift(plan *stack.Plan) report.StackCheck {
 		check.State, check.Detail = report.CheckSkipped, fmt.Sprintf("only %d of %d objects could be compared: %s", compared, total, unknown)
 	}
 	for _, component := range []*stack.Component{&plan.Stack, &plan.Exporter} {
-		if component.Verb == stack.Create {
+		switch {
+		case component.Verb == stack.Create:
 			differs = append(differs, component.Name+" is not installed")
+		case component.Verb == stack.Update && component.Release != nil && !slices.ContainsFunc(component.Changes, stack.Change.Changed):
+			differs = append(differs, component.Name+": "+component.Release.Why)
 		}
 	}
 	if len(differs) > 0 {

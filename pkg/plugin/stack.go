@@ -150,7 +150,7 @@ func (c *cluster) grafanaAuth(ctx context.Context, svc stackService, tokenFile s
 }
 
 // grafanaSecret reads the Secret with the admin login of a Grafana: the one
-// with the Service's name, else the one that the chart labels as such.
+// with the Service's name, else the only one that the chart labels as such.
 func (c *cluster) grafanaSecret(ctx context.Context, svc stackService) (*corev1.Secret, error) {
 	secrets := c.client.CoreV1().Secrets(svc.namespace)
 	secret, err := secrets.Get(ctx, svc.name, metav1.GetOptions{})
@@ -158,10 +158,18 @@ func (c *cluster) grafanaSecret(ctx context.Context, svc stackService) (*corev1.
 		var list *corev1.SecretList
 		list, err = secrets.List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=admin-secret"})
 		if err == nil {
-			if len(list.Items) == 0 {
-				return nil, fmt.Errorf("there is no Secret %s with Grafana's login in namespace %s", svc.name, svc.namespace)
+			var names []string
+			for i := range list.Items {
+				names = append(names, list.Items[i].Name)
 			}
-			secret = &list.Items[0]
+			switch len(names) {
+			case 0:
+				return nil, fmt.Errorf("there is no Secret %s with Grafana's login in namespace %s", svc.name, svc.namespace)
+			case 1:
+				secret = &list.Items[0]
+			default:
+				return nil, fmt.Errorf("which Secret in namespace %s holds the login of Grafana %s is not known: none has its name, and several hold one (%s); see which of them its pod uses", svc.namespace, svc.name, strings.Join(names, ", "))
+			}
 		}
 	}
 	if err != nil {

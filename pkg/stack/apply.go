@@ -117,7 +117,7 @@ func (c *Client) gone(ctx context.Context, r Ref) error {
 	if err != nil {
 		return fmt.Errorf("could not see whether %s is gone: %w", r, err)
 	}
-	for {
+	for pause := retryFirst / 2; ; pause = min(2*pause, retryMost) {
 		live, err := resource.Get(ctx, r.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -132,7 +132,7 @@ func (c *Client) gone(ctx context.Context, r Ref) error {
 				why = " (it waits for " + strings.Join(live.GetFinalizers(), ", ") + ")"
 			}
 			return fmt.Errorf("%s is being deleted and has not ended%s: %w", r, why, ctx.Err())
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

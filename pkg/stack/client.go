@@ -64,7 +64,7 @@ func NewClient(config *rest.Config, loader clientcmd.ClientConfig) (*Client, err
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(disc),
 	}
 	c.helm = func(namespace string) (driver.Driver, kube.Interface) {
-		return c.secrets(namespace), &kube.Client{Factory: factory{c.getter(namespace), c.dynamic}, Log: quiet}
+		return c.secrets(namespace), newCarrier(factory{c.getter(namespace), c.dynamic})
 	}
 	return c, nil
 }

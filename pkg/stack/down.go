@@ -64,11 +64,38 @@ func (c *Client) PlanRemoval(ctx context.Context, namespace string) (*Removal, e
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Releases) == 0 && len(own) > 0 {
+		if err := c.notOfAnother(ctx, namespace); err != nil {
+			return nil, err
+		}
+	}
 	for _, o := range own {
 		r.Objects = append(r.Objects, Change{Ref: RefOf(o), Verb: Delete, Before: o})
 	}
 	r.Kept, err = c.leftBehind(ctx, namespace, r)
 	return r, err
+}
+
+// notOfAnother refuses a namespace without a release when this plugin's stack is in
+// another: what was made beside the releases, wherever it lies, belongs to that one.
+func (c *Client) notOfAnother(ctx context.Context, namespace string) error {
+	found, err := c.Prometheuses(ctx)
+	if apierrors.IsForbidden(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		if p.release.Name != PrometheusStackChart().Release || p.release.Namespace == namespace {
+			continue
+		}
+		release, err := c.records(p.release.Namespace).Get(ctx, p.release.Name)
+		if err == nil && release != nil && release.Own {
+			return fmt.Errorf("the stack is not in namespace %s: its Helm release %s is in namespace %s, and its monitors, rules and dashboards would be lost to it; remove it with --stack-namespace %s", namespace, release.Name, release.Namespace, release.Namespace)
+		}
+	}
+	return nil
 }
 
 // leftBehind are the objects that no uninstallation removes.
@@ -101,20 +128,46 @@ func (c *Client) leftBehind(ctx context.Context, namespace string, r *Removal) (
 		kept = append(kept, Change{Ref: Ref{Version: "v1", Kind: "PersistentVolumeClaim", Namespace: namespace, Name: claim.Name}, Verb: Keep,
 			Note: size.String() + " of recorded metrics or silences"})
 	}
-	service := Ref{Version: "v1", Kind: "Service", Namespace: metav1.NamespaceSystem, Name: fullName(prometheus) + "-kubelet"}
-	_, err = c.kubernetes.CoreV1().Services(service.Namespace).Get(ctx, service.Name, metav1.GetOptions{})
-	switch {
-	case err == nil:
-		kept = append(kept, Change{Ref: service, Verb: Keep, Note: "made by prometheus-operator for the kubelets' metrics"})
-	case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err):
-		return nil, fmt.Errorf("could not look for %s: %w", service, err)
+	service, err := c.kubeletService(ctx, r)
+	if err != nil {
+		return nil, err
 	}
+	kept = append(kept, service...)
 	orphans, err := c.orphans(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	kept = append(kept, orphans...)
 	slices.SortStableFunc(kept, func(a, b Change) int { return compareRefs(a.Ref, b.Ref) })
+	return kept, nil
+}
+
+// kubeletService is the one that the operator made for the kubelets' metrics.
+// It is called after the release, and belongs to one of the same name in another
+// namespace if there is one.
+func (c *Client) kubeletService(ctx context.Context, r *Removal) ([]Change, error) {
+	name := PrometheusStackChart().Release
+	service := Ref{Version: "v1", Kind: "Service", Namespace: metav1.NamespaceSystem, Name: fullName(name) + "-kubelet"}
+	_, err := c.kubernetes.CoreV1().Services(service.Namespace).Get(ctx, service.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("could not look for %s: %w", service, err)
+	}
+	kept := []Change{{Ref: service, Verb: Keep, Note: "made by prometheus-operator for the kubelets' metrics"}}
+	if slices.ContainsFunc(r.Releases, func(own *Release) bool { return own.Name == name }) {
+		return kept, nil
+	}
+	found, err := c.Prometheuses(ctx)
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case slices.ContainsFunc(found, func(p *Prometheus) bool { return p.release.Name == name && p.release.Namespace != r.Namespace }):
+		return nil, nil
+	}
 	return kept, nil
 }
 

@@ -114,6 +114,52 @@ func TestPlanRemovalOfForeignStack(t *testing.T) {
 	}
 }
 
+// TestPlanRemovalBesideTheSameElsewhere: the kubelets' Service is called after the
+// release, and may be that of one of the same name in another namespace.
+func TestPlanRemovalBesideTheSameElsewhere(t *testing.T) {
+	typed, _ := ofStack(t)
+	theirs := fromYAML(t, "{apiVersion: monitoring.coreos.com/v1, kind: Prometheus, metadata: {name: "+fullName("prom-operator")+"-prometheus, namespace: team, annotations: {meta.helm.sh/release-name: prom-operator, meta.helm.sh/release-namespace: team}}}")
+	for _, test := range []struct {
+		elsewhere []*unstructured.Unstructured
+		want      int
+	}{{nil, 1}, {[]*unstructured.Unstructured{theirs}, 0}} {
+		w := newWorld(t, typed[:2], test.elsewhere...)
+		r, err := w.PlanRemoval(t.Context(), "monitoring")
+		if err != nil || len(r.Kept) != test.want {
+			t.Errorf("beside %d others kept is %q, %v", len(test.elsewhere), told(r.Kept), err)
+		}
+	}
+}
+
+// TestPlanRemovalFromAnotherNamespace: the monitors, rules and dashboards are those
+// of the one stack that there is; a wrong --stack-namespace must not take them from
+// it. Without a stack anywhere they go.
+func TestPlanRemovalFromAnotherNamespace(t *testing.T) {
+	theirs := fromYAML(t, "{apiVersion: monitoring.coreos.com/v1, kind: Prometheus, metadata: {name: "+fullName("prom-operator")+"-prometheus, namespace: monitoring, annotations: {meta.helm.sh/release-name: prom-operator, meta.helm.sh/release-namespace: monitoring}}}")
+	dashboard := fromYAML(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: triton-latency, namespace: monitoring, labels: {app.kubernetes.io/part-of: kubectl-triton-observe}}}")
+	for name, test := range map[string]struct {
+		own     bool
+		objects []*unstructured.Unstructured
+		refused bool
+	}{
+		"its own stack is elsewhere": {true, []*unstructured.Unstructured{theirs, dashboard}, true},
+		"somebody's is elsewhere":    {false, []*unstructured.Unstructured{theirs, dashboard}, false},
+		"there is none":              {true, []*unstructured.Unstructured{dashboard}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil, test.objects...)
+			w.record(t, test.own, "prom-operator", "monitoring", "kube-prometheus-stack", "88.5.3", release.StatusDeployed, nil, "")
+			r, err := w.PlanRemoval(t.Context(), "monitorng")
+			switch {
+			case test.refused && (err == nil || !strings.Contains(err.Error(), "--stack-namespace monitoring")):
+				t.Errorf("planned %+v, %v", r, err)
+			case !test.refused && (err != nil || len(r.Objects) != 1):
+				t.Errorf("planned %+v, %v", r, err)
+			}
+		})
+	}
+}
+
 func TestRemoveNamespace(t *testing.T) {
 	object := func(text string) *unstructured.Unstructured { return fromYAML(t, text) }
 	defaults := []*unstructured.Unstructured{

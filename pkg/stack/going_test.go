@@ -109,3 +109,21 @@ func TestApplyCRDsWaitsForDiscovery(t *testing.T) {
 		}
 	})
 }
+
+// TestGoneAsksLessAndLessOften: a CRD whose objects have finalizers may take long,
+// and a stack has ten.
+func TestGoneAsksLessAndLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, serviceMonitors(t))
+		asked := 0
+		w.dynamic.PrependReactor("get", "customresourcedefinitions", func(k8stesting.Action) (bool, runtime.Object, error) {
+			asked++
+			return false, nil, nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := w.gone(ctx, RefOf(serviceMonitors(t))); err == nil || asked > 30 {
+			t.Errorf("%v after %d requests in a minute", err, asked)
+		}
+	})
+}

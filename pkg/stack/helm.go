@@ -43,3 +43,26 @@ func (f factory) NewBuilder() *resource.Builder { return resource.NewBuilder(f.g
 // Validator accepts everything: what the API server refuses, it refuses at the
 // write.
 func (f factory) Validator(string) (validation.Schema, error) { return validation.NullSchema{}, nil }
+
+// carrier carries Helm's operations out. Helm compares a custom resource with the
+// last manifest alone: what somebody changed in the cluster would never be put
+// back. Here each object is compared with the cluster too, as Helm does with
+// Kubernetes' own kinds.
+type carrier struct{ *kube.Client }
+
+func newCarrier(f kube.Factory) carrier {
+	return carrier{&kube.Client{Factory: f, Log: quiet}}
+}
+
+// Update makes the objects of the last revision those of the new one.
+func (c carrier) Update(original, target kube.ResourceList, force bool) (*kube.Result, error) {
+	return c.UpdateThreeWayMerge(original, target, force)
+}
+
+var (
+	_ kube.Interface                    = carrier{}
+	_ kube.InterfaceExt                 = carrier{}
+	_ kube.InterfaceThreeWayMerge       = carrier{}
+	_ kube.InterfaceDeletionPropagation = carrier{}
+	_ kube.InterfaceResources           = carrier{}
+)

@@ -93,6 +93,9 @@ func (r *Releases) Get(ctx context.Context, name string) (*Release, error) {
 }
 
 func newRelease(record *release.Release) *Release {
+	if record.Info == nil {
+		record.Info = &release.Info{Status: release.StatusUnknown} // Helm reads it unasked
+	}
 	r := &Release{
 		Name: record.Name, Namespace: record.Namespace, Revision: record.Version,
 		Own:    record.Labels[ownLabel] != "",
@@ -101,9 +104,7 @@ func newRelease(record *release.Release) *Release {
 	if record.Chart != nil && record.Chart.Metadata != nil {
 		r.Chart, r.ChartVersion, r.AppVersion = record.Chart.Metadata.Name, record.Chart.Metadata.Version, record.Chart.Metadata.AppVersion
 	}
-	if record.Info != nil {
-		r.Status, r.Updated, r.Description = record.Info.Status.String(), record.Info.LastDeployed.Time, record.Info.Description
-	}
+	r.Status, r.Updated, r.Description = record.Info.Status.String(), record.Info.LastDeployed.Time, record.Info.Description
 	return r
 }
 
@@ -181,14 +182,19 @@ func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, e
 	// What the API server refuses, it refuses at the write too; a schema of all
 	// CRDs fetched for each object is most of an installation's time.
 	if p.Release == nil {
-		if err := r.seed(ctx, p); err != nil {
+		seeded, err := r.seed(ctx, p)
+		if err != nil {
 			return nil, err
 		}
 		install := action.NewInstall(r.config)
 		install.ReleaseName, install.Namespace, install.Labels = p.Name, r.namespace, labels
 		install.SkipCRDs, install.DisableOpenAPIValidation = true, true
 		install.Timeout = hookTimeout
-		return install.RunWithContext(ctx, chart, p.Values)
+		record, err := install.RunWithContext(ctx, chart, p.Values)
+		if err != nil {
+			r.unseed(ctx, p.Name, seeded)
+		}
+		return record, err
 	}
 	upgrade := action.NewUpgrade(r.config)
 	upgrade.Namespace, upgrade.Labels = r.namespace, labels
@@ -202,7 +208,7 @@ func (r *Releases) run(ctx context.Context, p *ReleasePlan) (*release.Release, e
 // belongs to. The chart draws a new password wherever it needs one and finds
 // none in the cluster: without this the checksum of the Secret would be another
 // one's, and the next upgrade would restart Grafana for nothing.
-func (r *Releases) seed(ctx context.Context, p *ReleasePlan) error {
+func (r *Releases) seed(ctx context.Context, p *ReleasePlan) (made []Ref, err error) {
 	for _, o := range p.labelled {
 		login, _, _ := unstructured.NestedMap(o.Object, "data")
 		if o.GetKind() != "Secret" || login["admin-password"] == nil {
@@ -210,13 +216,29 @@ func (r *Releases) seed(ctx context.Context, p *ReleasePlan) error {
 		}
 		resource, err := r.client.resource(RefOf(o))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := resource.Create(ctx, o, metav1.CreateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("could not create the %s: %w", RefOf(o), err)
+		switch _, err := resource.Create(ctx, o, metav1.CreateOptions{FieldManager: fieldManager}); {
+		case err == nil:
+			made = append(made, RefOf(o))
+		case !apierrors.IsAlreadyExists(err):
+			return nil, fmt.Errorf("could not create the %s: %w", RefOf(o), err)
 		}
 	}
-	return nil
+	return made, nil
+}
+
+// unseed takes back what seed made for an installation that ended before Helm
+// had a record of it: no removal would ever find it.
+func (r *Releases) unseed(ctx context.Context, name string, made []Ref) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if there, err := r.Get(ctx, name); err != nil || there != nil {
+		return
+	}
+	for _, ref := range made {
+		_ = r.client.remove(ctx, ref) // the installation's own error says more
+	}
 }
 
 // hookTimeout bounds a chart's hooks.

@@ -155,3 +155,12 @@ func TestGetOfNoRelease(t *testing.T) {
 		t.Errorf("got %v, %v", rel, err)
 	}
 }
+
+// TestReleaseOfHalfARecord: a record that somebody cut short is neither well nor
+// under way, and ends nothing.
+func TestReleaseOfHalfARecord(t *testing.T) {
+	r := newRelease(&release.Release{Name: "prom-operator", Namespace: "monitoring"})
+	if r.Deployed() || r.Pending() || r.Status != "unknown" || len(r.Values()) != 0 || r.keptByGitOps() {
+		t.Errorf("got %+v", r)
+	}
+}
