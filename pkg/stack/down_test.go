@@ -390,7 +390,7 @@ func TestRemoveGoesOnWhenDenied(t *testing.T) {
 	for _, on := range denied {
 		*on = false
 	}
-	if got, want := w.operated(t), append(othersOperated()[:4], "services/operated", "services/shared", "statefulsets/operated"); !slices.Equal(got, want) {
+	if got, want := w.operated(t), slices.Concat(othersOperated()[:4], []string{"services/operated", "services/shared", "statefulsets/operated"}); !slices.Equal(got, want) {
 		t.Errorf("left are %v, want %v", got, want)
 	}
 }
