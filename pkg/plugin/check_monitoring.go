@@ -285,7 +285,7 @@ func (m *monitoring) tritonSeries(ctx context.Context) check.Outcome {
 	return check.OK(fmt.Sprintf("%s nv_inference_* series", report.Count(uint64(total))))
 }
 
-const noExporter = "there is no GPU exporter now"
+const noExporter = "there is no GPU exporter now; a cluster with no GPU node needs none"
 
 func (m *monitoring) gpuTargets(ctx context.Context) check.Outcome {
 	return m.targetCheck(ctx, m.watched.exporters, noExporter)

@@ -187,11 +187,13 @@ func driftIsMended(t *testing.T) {
 		{"delete", "service", "prom-operator-grafana"},
 		{"patch", "configmap", "triton-gpu-dashboard", "--type=merge", "-p", `{"data":{"gpu-dashboard.json":"{}"}}`},
 		{"delete", "prometheusrule", "triton-rules-gpu"},
+		{"patch", "servicemonitor", "prom-operator-kube-prometh-prometheus", "--type=merge", "-p", `{"spec":{"namespaceSelector":{"matchNames":["default"]}}}`},
 	} {
 		sandbox.Must(t, "kubectl", append([]string{"-n", "monitoring"}, args...)...)
 	}
 	drifted := []string{"Deployment monitoring/prom-operator-kube-state-metrics", "Service monitoring/prom-operator-grafana",
-		"ConfigMap monitoring/triton-gpu-dashboard", "PrometheusRule monitoring/triton-rules-gpu"}
+		"ConfigMap monitoring/triton-gpu-dashboard", "PrometheusRule monitoring/triton-rules-gpu",
+		"ServiceMonitor monitoring/prom-operator-kube-prometh-prometheus"}
 	s := status(t, 1)
 	d := check(t, s, "drift")
 	if d.State != report.CheckFailed || d.Fix == "" {
