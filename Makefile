@@ -119,8 +119,7 @@ e2e: build sandbox kubectl helm charts release-tools
 	cd sandbox && $(GO) test -vet=off -tags e2e -count=1 -timeout 20m ./cluster/... ./node/...
 	hack/with-sandbox.sh env $(GO) test -tags e2e -count=1 -timeout 10m ./pkg/portforward/...
 	$(GO) test -tags e2e -count=1 -timeout 30m ./test/e2e/...
-# These wait more than they work, and none compares times: two side by side.
-	$(GO) test -tags e2e -count=1 -p 2 -timeout 30m $(addsuffix /...,$(addprefix ./test/,observe check release docs direct))
+	$(GO) test -tags e2e -count=1 -p 1 -timeout 30m $(addsuffix /...,$(addprefix ./test/,observe check release docs direct))
 
 ## docs: what is generated in docs/: the command reference and the Roles
 docs:
